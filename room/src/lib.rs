@@ -1,0 +1,34 @@
+//! The vocabulary of bigroom: what every role means by a room, a message, a cursor, a refusal.
+//!
+//! Nothing here does I/O, reads a clock or draws a random number: time and randomness come in as arguments, so
+//! every rule can be tested by itself and replayed in a simulation.
+//!
+//! Where to look first: [`RoomKey`] names a conversation, [`Message`] is one entry of one of its two [`List`]s,
+//! [`Cursor`] is a reader's place in both, [`Problem`] is a refusal as the client sees it.
+
+mod cursor;
+mod id;
+pub mod json;
+mod limits;
+mod list;
+mod message;
+mod notice;
+mod policy;
+mod problem;
+mod role;
+mod settings;
+
+pub use cursor::{Cursor, CursorError, CursorText, Epoch, Seq};
+pub use id::{AppId, DeviceId, IdError, MessageId, RoomHash, RoomId, RoomKey, UserId};
+pub use limits::{
+    BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, HEAD_BYTES_MAX, HISTORY_LIMIT_DEFAULT, JSON_DEPTH_MAX,
+    MULTI_POLL_ROOMS_MAX, POLL_LIMIT_DEFAULT, POLL_LIMIT_MAX, POLL_TIMEOUT_DEFAULT_MS, POLL_TIMEOUT_MAX_MS,
+    TAIL_MAX,
+};
+pub use list::{List, PerList, Priority};
+pub use message::{Content, Message, MessageType, Post, RawJson, Sender, TypeError};
+pub use notice::{Bounds, Change, Notice, NoticeSink};
+pub use policy::PollPolicy;
+pub use problem::{ErrorCode, Problem};
+pub use role::{Identity, Role, RoomPattern, UnknownRole};
+pub use settings::{Retention, RoomSettings, RoomState};
