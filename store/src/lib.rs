@@ -1,0 +1,182 @@
+//! The message log and the room metadata: one trait, [`Store`], and the engines behind it.
+//!
+//! # Contract
+//! - **Order.** Each (room, list) has a contiguous sequence from 1 that never restarts within an [`Epoch`], also
+//!   after everything has expired.
+//! - **Durability.** [`Store::append`] and the other writes return once the change survives the crash of the
+//!   process and of the machine.
+//! - **Notices.** Every change is told to the subscribed [`NoticeSink`]s in commit order, before the write returns.
+//! - **Retention.** Reads never show a message that retention has taken, whether or not its bytes are gone yet.
+
+mod error;
+mod metrics;
+mod rocks;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+pub use error::StoreError;
+pub use rocks::RocksStore;
+use room::{
+    Bounds, Epoch, List, Message, MessageId, NoticeSink, PerList, Post, Retention, RoomKey, RoomSettings, Seq,
+};
+
+/// A message to be appended.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// Where to.
+    pub room: RoomKey,
+    /// To which of its lists.
+    pub list: List,
+    /// The client's id: with it the append is idempotent per (room, sender, id). Without, the store makes one.
+    pub id: Option<MessageId>,
+    /// Hash of the content as the client meant it: tells a repeat from another message under the same id.
+    pub content_hash: u64,
+    /// What was sent.
+    pub post: Post,
+    /// When the service took it (Unix microseconds). `sent_at_ms` of the message is derived from it, and raised
+    /// where needed so that it never falls along the list.
+    pub accepted_at_us: u64,
+}
+
+/// What became of an append.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Appended {
+    /// The message's id, the client's or the one made for it.
+    pub id: MessageId,
+    /// Its list.
+    pub list: List,
+    /// Its place there.
+    pub seq: Seq,
+    /// When it was accepted (Unix milliseconds).
+    pub sent_at_ms: u64,
+    /// Whether it had been appended before, by an earlier call with the same id and content.
+    pub is_duplicate: bool,
+}
+
+/// What became of a retraction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retraction {
+    /// Where on the priority list the redaction is.
+    pub redact_seq: Seq,
+    /// Whether it had been retracted before.
+    pub is_duplicate: bool,
+}
+
+/// Part of a list.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Ascending and contiguous; empty if there was nothing in the range.
+    pub messages: Vec<Arc<Message>>,
+    /// What the list kept at the time of reading.
+    pub bounds: Bounds,
+}
+
+/// Which part of a list to read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Range {
+    /// Forward: the oldest messages after this place (exclusive), as far as they are kept.
+    After(Seq),
+    /// Backward: the newest messages before this place (exclusive), given back ascending. `Before(Seq(u64::MAX))`
+    /// is the end of the list.
+    Before(Seq),
+}
+
+/// Everything about a room that does not depend on a reader: what a recvsvr fills its cache from.
+#[derive(Clone, Debug)]
+pub struct RoomView {
+    /// The settings, the default ones for a room that was never set.
+    pub settings: Arc<RoomSettings>,
+    /// What each list keeps.
+    pub bounds: PerList<Bounds>,
+}
+
+/// A change to a room's settings, applied to what they are at the time.
+pub type SettingsChange = Box<dyn FnOnce(&RoomSettings) -> RoomSettings + Send>;
+
+/// The message log and room metadata of a deployment.
+///
+/// All calls may come from any thread and any async runtime; none of them blocks the thread that polls it.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The log's generation, made once with the log.
+    fn epoch(&self) -> Epoch;
+
+    /// Appends a message, or finds that it was appended before.
+    ///
+    /// When it returns, the message is durable and every subscribed sink has taken notice of it. Appends get in
+    /// line in the order in which their futures are first polled, under `tokio::task::unconstrained` at least: a
+    /// task that has used up its budget may begin them later.
+    ///
+    /// # Errors
+    /// [`StoreError::IdReused`] if the sender used the id for another content, [`StoreError::Unavailable`] if
+    /// the log can't be written now (the message is then not there, or [`StoreError::Unknown`] is returned).
+    async fn append(&self, append: Append) -> Result<Appended, StoreError>;
+
+    /// The earlier append under this id by this sender, if its window has not passed, with its content hash.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if it can't be read.
+    async fn find(
+        &self,
+        room: &RoomKey,
+        sender: &room::UserId,
+        id: &MessageId,
+    ) -> Result<Option<(Appended, u64)>, StoreError>;
+
+    /// Replaces a message by its tombstone and appends the redaction to the priority list, in one write.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if no such message is kept, or if it is one of the server's own.
+    async fn retract(&self, room: &RoomKey, list: List, seq: Seq) -> Result<Retraction, StoreError>;
+
+    /// The room's settings and what its lists keep. A room that was never used has the defaults; asking leaves
+    /// nothing behind.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if it can't be read.
+    async fn view(&self, room: &RoomKey) -> Result<RoomView, StoreError>;
+
+    /// Reads at most `limit` messages of a list.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if any of them can't be read: never a silent hole.
+    async fn read(&self, room: &RoomKey, list: List, range: Range, limit: usize) -> Result<Page, StoreError>;
+
+    /// Changes a room's settings. A smaller retention takes effect at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the log can't be written now.
+    async fn change_settings(&self, room: &RoomKey, change: SettingsChange) -> Result<RoomView, StoreError>;
+
+    /// From now on, tells `sink` of every change.
+    fn subscribe(&self, sink: Arc<dyn NoticeSink>);
+
+    /// Whether the store can be written and read, by its latest experience.
+    ///
+    /// # Errors
+    /// Why it can't.
+    fn health(&self) -> Result<(), StoreError>;
+
+    /// Finishes what is under way, writes everything out and lets go of the files. Later calls get
+    /// [`StoreError::Unavailable`].
+    async fn close(&self);
+}
+
+/// What every engine has to know.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreOptions {
+    /// What lists keep in rooms that don't set it.
+    pub retention: PerList<Retention>,
+    /// How long an id is remembered; at least two minutes.
+    pub idempotency_window: Duration,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            retention: PerList::from_fn(Retention::default_of),
+            idempotency_window: Duration::from_secs(300),
+        }
+    }
+}

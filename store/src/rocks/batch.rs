@@ -1,0 +1,516 @@
+//! One write of the log in the making: many changes, one sync.
+//!
+//! Each change sees those before it in the batch. Nothing of it shows outside before [`Batch::finish`] has been
+//! written: then the rooms go to the cache, the notices to the sinks and the answers to the callers.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use rocksdb::WriteBatch;
+use room::{
+    Bounds, Change, Content, Epoch, List, Message, MessageId, Notice, PerList, RoomKey, RoomSettings, Seq,
+};
+use tokio::sync::oneshot;
+
+use super::{
+    Shared,
+    columns::{Column, Log, unix_ms},
+    ids, keys,
+    reader::{Reader, read_failed},
+    record::{self, IdRecord},
+    retention,
+    rooms::{Room, Stamp},
+};
+use crate::{Append, Appended, Retraction, RoomView, SettingsChange, StoreError};
+
+/// Where an answer goes. A caller that went away is no reason to stop.
+pub(crate) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// An answer that holds only if the batch is written.
+enum Pending {
+    Append(Answer<Appended>, Result<Appended, StoreError>),
+    Retract(Answer<Retraction>, Result<Retraction, StoreError>),
+    Settings(Answer<RoomView>, RoomView),
+}
+
+/// What became of a change while the batch was made.
+enum Outcome<T> {
+    /// The answer is certain already, whatever becomes of the batch.
+    Settled(Result<T, StoreError>),
+    /// The answer holds if the batch is written.
+    Staged(Result<T, StoreError>),
+}
+
+impl<T> From<StoreError> for Outcome<T> {
+    fn from(error: StoreError) -> Self {
+        Self::Settled(Err(error))
+    }
+}
+
+/// A room that the batch changes.
+struct Staged {
+    room: Room,
+    touched: PerList<bool>,
+    /// The room's latest notice, to which further messages of the same list are added.
+    notice: Option<usize>,
+}
+
+/// Changes on their way to one write.
+pub(crate) struct Batch<'a> {
+    shared: &'a Shared,
+    log: &'a Log,
+    now_ms: u64,
+    writes: WriteBatch,
+    rooms: HashMap<RoomKey, Staged>,
+    ids: HashMap<Vec<u8>, IdRecord>,
+    notices: Vec<Notice>,
+    pending: Vec<Pending>,
+}
+
+/// What follows once the batch has been written.
+pub(crate) struct Effects {
+    /// The rooms as they are now.
+    pub(crate) rooms: Vec<(RoomKey, Room)>,
+    /// In commit order for each room.
+    pub(crate) notices: Vec<Notice>,
+    answers: Vec<Pending>,
+}
+
+impl Effects {
+    /// How many callers wait.
+    pub(crate) fn len(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// Answers all callers: what they asked for is durable and told.
+    pub(crate) fn answer(self) {
+        for pending in self.answers {
+            // Nobody listens to a caller's answer any more once its request is gone.
+            match pending {
+                Pending::Append(answer, result) => drop(answer.send(result)),
+                Pending::Retract(answer, result) => drop(answer.send(result)),
+                Pending::Settings(answer, view) => drop(answer.send(Ok(view))),
+            }
+        }
+    }
+
+    /// Answers all callers that the write failed.
+    pub(crate) fn fail(self, error: &StoreError) {
+        for pending in self.answers {
+            match pending {
+                Pending::Append(answer, _) => drop(answer.send(Err(error.clone()))),
+                Pending::Retract(answer, _) => drop(answer.send(Err(error.clone()))),
+                Pending::Settings(answer, _) => drop(answer.send(Err(error.clone()))),
+            }
+        }
+    }
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn new(shared: &'a Shared, log: &'a Log) -> Self {
+        Self {
+            shared,
+            log,
+            now_ms: unix_ms(),
+            writes: WriteBatch::default(),
+            rooms: HashMap::new(),
+            ids: HashMap::new(),
+            notices: Vec::new(),
+            pending: Vec::new(),
+        }
+    }
+
+    /// How much there is to write so far (bytes).
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.writes.size_in_bytes()
+    }
+
+    /// Whether the batch changes this room. Retractions and settings look at what is written, so they must not
+    /// come behind a change of their room that is not.
+    pub(crate) fn touches(&self, room: &RoomKey) -> bool {
+        self.rooms.contains_key(room)
+    }
+
+    /// Adds an append, or answers it if it is a repeat.
+    pub(crate) fn append(&mut self, append: Append, answer: Answer<Appended>) {
+        match self.stage_append(append) {
+            Outcome::Settled(result) => drop(answer.send(self.shared.health.note(result))),
+            Outcome::Staged(result) => self.pending.push(Pending::Append(answer, result)),
+        }
+    }
+
+    /// Adds a retraction, or answers it if there is nothing to retract. The batch must not touch the room yet.
+    pub(crate) fn retract(&mut self, room: &RoomKey, list: List, seq: Seq, answer: Answer<Retraction>) {
+        match self.stage_retraction(room, list, seq.0) {
+            Outcome::Settled(result) => drop(answer.send(self.shared.health.note(result))),
+            Outcome::Staged(result) => self.pending.push(Pending::Retract(answer, result)),
+        }
+    }
+
+    /// Adds a change of settings. The batch must not touch the room yet.
+    pub(crate) fn change_settings(
+        &mut self,
+        room: &RoomKey,
+        change: SettingsChange,
+        answer: Answer<RoomView>,
+    ) {
+        match self.stage_settings(room, change) {
+            Ok(view) => self.pending.push(Pending::Settings(answer, view)),
+            Err(error) => drop(answer.send(self.shared.health.note(Err(error)))),
+        }
+    }
+
+    /// Deletes what lies before `first`, which retention has taken.
+    pub(crate) fn trim(&mut self, key: &RoomKey, list: List, first: u64) {
+        match self.staged(key) {
+            Ok(staged) => {
+                let head = &mut staged.room.heads[list];
+                head.first = head.first.max(first.min(head.last + 1));
+                self.delete_expired(key, list, 1);
+            }
+            // The sweep comes by again; the damage is noted.
+            Err(error) => drop(self.shared.health.note::<()>(Err(error))),
+        }
+    }
+
+    /// The write, and what follows it.
+    pub(crate) fn finish(mut self) -> (WriteBatch, Effects) {
+        let mut rooms = Vec::with_capacity(self.rooms.len());
+        for (key, staged) in self.rooms {
+            for list in List::ALL {
+                if staged.touched[list] {
+                    let head = staged.room.heads[list].encode();
+                    self.writes.put_cf(self.log.column(Column::Heads), keys::head(&key, list), head);
+                }
+            }
+            rooms.push((key, staged.room));
+        }
+        (self.writes, Effects { rooms, notices: self.notices, answers: self.pending })
+    }
+
+    /// The room as the changes so far leave it.
+    fn staged(&mut self, key: &RoomKey) -> Result<&mut Staged, StoreError> {
+        match self.rooms.entry(key.clone()) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let room = match self.shared.rooms.get(key) {
+                    Some(room) => room,
+                    None => Reader::new(self.log, self.shared.options.retention).room(key)?,
+                };
+                Ok(entry.insert(Staged { room, touched: PerList::default(), notice: None }))
+            }
+        }
+    }
+
+    fn stage_append(&mut self, append: Append) -> Outcome<Appended> {
+        let Append { room, list, id, content_hash, post, accepted_at_us } = append;
+        let id_key = id.as_ref().map(|id| keys::id(&room, &post.sender.id, id));
+        if let (Some(key), Some(id)) = (&id_key, &id) {
+            let repeat = |record: &IdRecord| {
+                if record.content_hash == content_hash {
+                    ids::first_answer(record, id.clone())
+                } else {
+                    Err(StoreError::IdReused)
+                }
+            };
+            if let Some(record) = self.ids.get(key) {
+                return Outcome::Staged(repeat(record));
+            }
+            match self.remembered(key) {
+                Ok(Some(record)) => return Outcome::Settled(repeat(&record)),
+                Ok(None) => {}
+                Err(error) => return error.into(),
+            }
+        }
+        let message = match self.push(&room, list, accepted_at_us, id, Content::Post(post)) {
+            Ok(message) => message,
+            Err(error) => return error.into(),
+        };
+        if let Some(key) = id_key {
+            let record = IdRecord::new(list, message.seq.0, message.sent_at_ms, content_hash, self.now_ms);
+            self.writes.put_cf(self.log.column(Column::Ids), &key, record.encode());
+            self.ids.insert(key, record);
+        }
+        Outcome::Staged(Ok(Appended {
+            id: message.id.clone(),
+            list,
+            seq: message.seq,
+            sent_at_ms: message.sent_at_ms,
+            is_duplicate: false,
+        }))
+    }
+
+    fn remembered(&self, id_key: &[u8]) -> Result<Option<IdRecord>, StoreError> {
+        match self.log.get(Column::Ids, id_key) {
+            Ok(Some(bytes)) => ids::remembered(&bytes, self.now_ms, self.shared.options.idempotency_window),
+            Ok(None) => Ok(None),
+            Err(error) => Err(read_failed(&error)),
+        }
+    }
+
+    fn stage_retraction(&mut self, key: &RoomKey, list: List, seq: u64) -> Outcome<Retraction> {
+        let reader = Reader::new(self.log, self.shared.options.retention);
+        let found = reader.room(key).and_then(|room| {
+            let kept = reader.bounds(key, list, &room.heads[list], &room.settings, self.now_ms)?.0;
+            if seq < kept.first.0 || seq > kept.last.0 {
+                return Err(StoreError::NotFound);
+            }
+            Ok((reader.message(key, list, seq)?, Seq(room.heads.priority.last).next()))
+        });
+        let (message, redact_seq) = match found {
+            Ok(found) => found,
+            Err(error) => return error.into(),
+        };
+        match message.content {
+            Content::Post(_) => {}
+            Content::Redact { .. } => return StoreError::NotFound.into(),
+            Content::Retracted { redact_seq } => {
+                return Outcome::Settled(Ok(Retraction { redact_seq, is_duplicate: true }));
+            }
+        }
+        // So that nothing can fail between the two.
+        if let Err(error) = self.staged(key) {
+            return error.into();
+        }
+        // Before the redaction: if that pushes the message itself out, its bytes are deleted behind this.
+        let tombstone = record::encode_message(&message.retracted(redact_seq));
+        self.writes.put_cf(self.log.column(Column::Messages), keys::message(key, list, seq), tombstone);
+        let id = MessageId::internal(&format!("redact:{}:{seq}", list.as_str()));
+        let redact = Content::Redact { list, seq: Seq(seq), id: message.id };
+        match self.push(key, List::Priority, self.now_ms * 1_000, Some(id), redact) {
+            Ok(_) => Outcome::Staged(Ok(Retraction { redact_seq, is_duplicate: false })),
+            Err(error) => error.into(),
+        }
+    }
+
+    fn stage_settings(&mut self, key: &RoomKey, change: SettingsChange) -> Result<RoomView, StoreError> {
+        let reader = Reader::new(self.log, self.shared.options.retention);
+        let room = reader.room(key)?;
+        let settings = catch_unwind(AssertUnwindSafe(|| change(&room.settings))).map_err(|_| {
+            StoreError::Unavailable("the change of settings panicked; nothing was changed".to_owned())
+        })?;
+        let settings = Arc::new(settings);
+        let mut bounds = PerList::from_fn(|_| Bounds::EMPTY);
+        for list in List::ALL {
+            // By the old settings first: what they have taken does not come back by new ones.
+            let mut head = room.heads[list];
+            head.first = reader.bounds(key, list, &head, &room.settings, self.now_ms)?.0.first.0;
+            bounds[list] = reader.bounds(key, list, &head, &settings, self.now_ms)?.0;
+        }
+        let notice = self.notices.len();
+        let staged = self.staged(key)?;
+        staged.notice = Some(notice);
+        staged.room.settings = Arc::clone(&settings);
+        for list in List::ALL {
+            staged.room.heads[list].first = bounds[list].first.0;
+            // A list that never had a message needs no head.
+            staged.touched[list] = bounds[list].last.0 > 0;
+        }
+        self.notices.push(Notice {
+            room: key.clone(),
+            epoch: self.shared.epoch,
+            change: Change::Settings { settings: Arc::clone(&settings), bounds },
+        });
+        self.put_settings(key, &settings);
+        for list in List::ALL {
+            self.delete_expired(key, list, if bounds[list].is_empty() { 1 } else { retention::SWEEP_SLACK });
+        }
+        Ok(RoomView { settings, bounds })
+    }
+
+    fn put_settings(&mut self, key: &RoomKey, settings: &RoomSettings) {
+        self.writes.put_cf(
+            self.log.column(Column::Rooms),
+            keys::room(key),
+            record::encode_settings(settings),
+        );
+    }
+
+    /// Puts a message at the end of a list.
+    fn push(
+        &mut self,
+        key: &RoomKey,
+        list: List,
+        accepted_at_us: u64,
+        id: Option<MessageId>,
+        content: Content,
+    ) -> Result<Arc<Message>, StoreError> {
+        let defaults = self.shared.options.retention;
+        let epoch = self.shared.epoch;
+        let staged = self.staged(key)?;
+        let kept = retention::of(&staged.room.settings, &defaults, list).count;
+        let head = &mut staged.room.heads[list];
+        let seq = head.last + 1;
+        let sent_at_ms = (accepted_at_us / 1_000).max(head.last_sent_at_ms);
+        head.last = seq;
+        head.last_sent_at_ms = sent_at_ms;
+        head.first = retention::first_by_count(head, kept);
+        if head.first == seq {
+            staged.room.oldest[list] = Some(Stamp { seq, sent_at_ms });
+        }
+        staged.touched[list] = true;
+        let id = id.unwrap_or_else(|| made_id(epoch, list, seq));
+        let message = Arc::new(Message { seq: Seq(seq), id, sent_at_ms, content });
+        let bytes = record::encode_message(&message);
+        self.writes.put_cf(self.log.column(Column::Messages), keys::message(key, list, seq), bytes);
+        self.notify(key, list, Arc::clone(&message), accepted_at_us);
+        self.delete_expired(key, list, retention::append_slack(kept));
+        Ok(message)
+    }
+
+    /// Adds a message to the room's latest notice if that is of the same list, else to a new one.
+    fn notify(&mut self, key: &RoomKey, list: List, message: Arc<Message>, accepted_at_us: u64) {
+        let Some(staged) = self.rooms.get_mut(key) else {
+            return;
+        };
+        if let Some(latest) = staged.notice.and_then(|index| self.notices.get_mut(index))
+            && let Change::Appended { list: of, messages, accepted_at_us: oldest, .. } = &mut latest.change
+            && *of == list
+        {
+            messages.push(message);
+            *oldest = accepted_at_us.min(*oldest);
+            return;
+        }
+        staged.notice = Some(self.notices.len());
+        let prev = Seq(message.seq.0 - 1);
+        let change = Change::Appended { list, prev, messages: vec![message], accepted_at_us };
+        self.notices.push(Notice { room: key.clone(), epoch: self.shared.epoch, change });
+    }
+
+    /// Deletes what lies before the list's first in one range, if there are at least `slack` places of it.
+    fn delete_expired(&mut self, key: &RoomKey, list: List, slack: u64) {
+        let Some(staged) = self.rooms.get_mut(key) else {
+            return;
+        };
+        let head = &mut staged.room.heads[list];
+        if head.first - head.trimmed < slack {
+            return;
+        }
+        let from = keys::message(key, list, head.trimmed);
+        let to = keys::message(key, list, head.first);
+        head.trimmed = head.first;
+        staged.touched[list] = true;
+        self.writes.delete_range_cf(self.log.column(Column::Messages), from, to);
+    }
+}
+
+/// The id of a message that came without one: no other message of its list has it, in any epoch.
+fn made_id(epoch: Epoch, list: List, seq: u64) -> MessageId {
+    let list = match list {
+        List::Priority => 'p',
+        List::Normal => 'n',
+    };
+    MessageId::internal(&format!("{epoch}-{list}{seq}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use room::{AppId, MessageType, Post, Role, RoomId, Sender, UserId};
+
+    use super::*;
+    use crate::{RocksStore, StoreOptions};
+
+    fn key(room: &str) -> RoomKey {
+        RoomKey::new(AppId::default(), RoomId::internal(room))
+    }
+
+    fn append(room: &str, list: List, id: Option<&str>, content_hash: u64) -> Append {
+        Append {
+            room: key(room),
+            list,
+            id: id.map(MessageId::internal),
+            content_hash,
+            post: Post {
+                kind: MessageType::default(),
+                sender: Sender { id: UserId::internal("u"), role: Role::Speaker },
+                text: Some("x".to_owned()),
+                data: None,
+            },
+            accepted_at_us: 1_000_000 + content_hash,
+        }
+    }
+
+    /// Makes a batch of the appends and finishes it.
+    fn batched(appends: Vec<Append>) -> (usize, Vec<Notice>, Vec<Result<Appended, StoreError>>) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RocksStore::open(dir.path(), StoreOptions::default()).unwrap();
+        let log = store.shared.log.read();
+        let log = log.as_ref().unwrap();
+        let mut batch = Batch::new(&store.shared, log);
+        let mut answers = Vec::new();
+        for append in appends {
+            let (sender, answer) = oneshot::channel();
+            batch.append(append, sender);
+            answers.push(answer);
+        }
+        let (writes, effects) = batch.finish();
+        let notices = effects.notices.clone();
+        effects.answer();
+        (writes.len(), notices, answers.iter_mut().map(|answer| answer.try_recv().unwrap()).collect())
+    }
+
+    #[test]
+    fn id_seen_in_the_same_batch_is_a_repeat() {
+        let (writes, notices, answers) = batched(vec![
+            append("r", List::Normal, Some("1"), 7),
+            append("r", List::Normal, Some("1"), 7),
+            append("r", List::Normal, Some("1"), 8),
+        ]);
+        assert_eq!((writes, notices.len()), (3, 1), "a message, an id and a head");
+        assert!(matches!(&answers[0], Ok(first) if !first.is_duplicate && first.seq == Seq(1)));
+        assert!(matches!(&answers[1], Ok(repeat) if repeat.is_duplicate && repeat.seq == Seq(1)));
+        assert!(matches!(&answers[2], Err(StoreError::IdReused)));
+    }
+
+    #[test]
+    fn neighbours_in_a_list_share_a_notice() {
+        use List::{Normal, Priority};
+        let (writes, notices, answers) = batched(vec![
+            append("a", Normal, None, 3),
+            append("b", Normal, None, 3),
+            append("a", Normal, None, 2),
+            append("a", Priority, None, 5),
+            append("a", Priority, None, 6),
+            append("a", Normal, None, 9),
+        ]);
+        assert!(answers.iter().all(Result::is_ok));
+        assert_eq!(writes, 6 + 3, "six messages, and the heads of three lists");
+        let told: Vec<_> = notices
+            .iter()
+            .map(|notice| match &notice.change {
+                Change::Appended { list, prev, messages, accepted_at_us } => {
+                    (notice.room.room.as_str(), *list, prev.0, messages.len(), *accepted_at_us - 1_000_000)
+                }
+                Change::Settings { .. } => panic!("no settings were changed"),
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("a", Normal, 0, 2, 2),
+                ("b", Normal, 0, 1, 3),
+                ("a", Priority, 0, 2, 5),
+                ("a", Normal, 2, 1, 9)
+            ]
+        );
+    }
+
+    #[test]
+    fn unwritten_batch_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RocksStore::open(dir.path(), StoreOptions::default()).unwrap();
+        let log = store.shared.log.read();
+        let mut batch = Batch::new(&store.shared, log.as_ref().unwrap());
+        let (sender, mut answer) = oneshot::channel();
+        batch.append(append("r", List::Normal, None, 1), sender);
+        batch.finish().1.fail(&StoreError::Unavailable("disk full".to_owned()));
+        assert!(matches!(answer.try_recv(), Ok(Err(StoreError::Unavailable(_)))));
+        assert!(store.shared.rooms.get(&key("r")).is_none());
+        let room =
+            Reader::new(log.as_ref().unwrap(), StoreOptions::default().retention).room(&key("r")).unwrap();
+        assert_eq!(room.heads.normal, record::Head::EMPTY);
+    }
+}
