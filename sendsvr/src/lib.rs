@@ -1,0 +1,42 @@
+//! The write path: from a client's bytes to a durable message that the recvsvrs have heard of.
+//!
+//! # Contract
+//! - **Refused loudly or kept.** [`SendService::send`] answers `Ok` once the message is durable and every recvsvr
+//!   of this process has taken notice of it. A refusal leaves no trace: the id stays free, the limits and slow mode
+//!   are as before.
+//! - **Once.** Sends of one (room, sender, id) take turns; the first that is accepted makes the message, the others
+//!   are told what it became and cost nothing from the limits.
+//! - **Independent of the client.** A send that was begun is finished also when its caller goes away;
+//!   [`Sendsvr::drain`] waits for those.
+//! - **Bounded.** The state that is kept per room and per sender is a cache with a bound; at it, the longest unused
+//!   goes first.
+//!
+//! Where to look first: [`SendBody::parse`] reads what a client posted, [`Sendsvr`] does the work in process,
+//! [`grpc`] does it across nodes; both are a [`SendService`].
+
+mod body;
+mod clock;
+mod draft;
+mod error;
+pub mod grpc;
+mod inflight;
+mod limits;
+mod marks;
+mod meter;
+mod metrics;
+mod notifier;
+mod object;
+mod rooms;
+mod sendsvr;
+mod service;
+mod settings;
+#[cfg(test)]
+mod testing;
+
+pub use body::SendBody;
+pub use clock::Clock;
+pub use draft::Draft;
+pub use limits::SendLimits;
+pub use sendsvr::Sendsvr;
+pub use service::{Caller, CountedAs, SendService, Sent};
+pub use settings::{PatchMode, RetentionPatch, Setting, SettingsPatch, settings_json};
