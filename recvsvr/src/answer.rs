@@ -1,0 +1,152 @@
+//! From a reader's place to an encoded answer, out of memory.
+
+use std::sync::Arc;
+
+use room::{Cursor, PerList};
+
+use crate::{
+    encode::{self, Encoded, Form, Messages, Parts},
+    hold::{Decision, Waiting},
+    metrics,
+    slice::{Slice, cut},
+    snapshot::{AnswerKey, Served, Snapshot},
+};
+
+/// Steps into which what is left of a hold is rounded up (milliseconds), so that readers share the encoding.
+const HOLD_STEP_MS: u64 = 50;
+
+/// How many different `poll_after_ms` a drain spreads its readers over, and up to what (milliseconds).
+const DRAIN_STEPS: u64 = 16;
+const DRAIN_SPREAD_MS: u64 = 5_000;
+
+/// How an answer is to be made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) limit: usize,
+    pub(crate) form: Form,
+    /// The room's interval now (milliseconds).
+    pub(crate) interval_ms: u64,
+    /// The node is going down: which of the steps this reader gets.
+    pub(crate) drain_step: Option<u64>,
+    /// Move the reader forward rather than read the log for its normal messages.
+    pub(crate) shed: bool,
+}
+
+/// What the client is told about its next poll.
+pub(crate) fn pace(
+    waiting: &Waiting,
+    slice: &Slice,
+    decision: Decision,
+    terms: &Terms,
+    now_ms: u64,
+) -> (u64, Served) {
+    if let Some(step) = terms.drain_step {
+        return (step % DRAIN_STEPS * (DRAIN_SPREAD_MS / (DRAIN_STEPS - 1)), Served::At(0));
+    }
+    if !slice.up_to_date {
+        return (0, Served::At(0));
+    }
+    let held_ms = waiting.eligible_at_ms.saturating_sub(now_ms);
+    if decision == Decision::AnswerHeld || (slice.is_empty() && held_ms > 0) {
+        let left_ms = held_ms.next_multiple_of(HOLD_STEP_MS).min(terms.interval_ms);
+        return (left_ms, Served::At(waiting.place.served_at_ms));
+    }
+    if slice.is_empty() { (0, Served::At(0)) } else { (terms.interval_ms, Served::Now) }
+}
+
+/// The answer to a poll, shared with all who are to get the same; `None` if part of it must come from the store.
+pub(crate) fn answer(
+    snapshot: &Snapshot,
+    waiting: &Waiting,
+    decision: Decision,
+    terms: &Terms,
+    now_ms: u64,
+) -> Option<(Arc<Encoded>, Slice)> {
+    let available =
+        snapshot.available(waiting.place, now_ms, terms.shed || decision == Decision::AnswerHeld)?;
+    let slice = cut(waiting.place, available, terms.limit, decision == Decision::AnswerHeld);
+    let (poll_after_ms, served) = pace(waiting, &slice, decision, terms, now_ms);
+    let key = AnswerKey { slice, form: terms.form, poll_after_ms, served };
+    let encode = || {
+        let cached: PerList<Vec<_>> = PerList::from_fn(|list| {
+            let part = slice.parts[list];
+            snapshot.lists[list].after(room::Seq(part.from.0 - 1), part.count).collect()
+        });
+        let served_at_ms = match served {
+            Served::Now => now_ms,
+            Served::At(at_ms) => at_ms,
+        };
+        let parts = Parts {
+            epoch: snapshot.epoch,
+            messages: PerList::from_fn(|list| Messages::Cached(&cached[list])),
+            next_cursor: Cursor {
+                epoch: snapshot.epoch,
+                room: snapshot.room,
+                seen: slice.next,
+                served_at_ms,
+            },
+            up_to_date: slice.up_to_date,
+            gap: slice.gap,
+            poll_after_ms,
+            settings: &snapshot.settings,
+            accepted_at_us: snapshot.accepted_at_us,
+            is_drain: terms.drain_step.is_some(),
+        };
+        encode::encode(&parts, terms.form)
+    };
+    Some((snapshot.encoding(key, now_ms, encode), slice))
+}
+
+/// Counts what a reader missed and was spared.
+pub(crate) fn count_gap(slice: &Slice) {
+    if let Some(gap) = &slice.gap {
+        ::metrics::counter!(metrics::PRIORITY_GAP).increment(gap.missing.priority);
+        ::metrics::counter!(metrics::MESSAGES_SKIPPED, "reason" => gap.reason.as_str())
+            .increment(gap.missing.normal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use room::Seq;
+
+    use super::*;
+    use crate::slice::{Part, Place};
+
+    fn terms(drain_step: Option<u64>) -> Terms {
+        Terms { limit: 10, form: Form::JSON, interval_ms: 1_000, drain_step, shed: false }
+    }
+
+    fn slice(count: usize, up_to_date: bool) -> Slice {
+        let part = Part { from: Seq(1), count };
+        Slice {
+            parts: PerList { priority: part, normal: part },
+            gap: None,
+            up_to_date,
+            next: PerList::default(),
+        }
+    }
+
+    #[test]
+    fn pace_tells_when_to_come_back() {
+        let place = Place { seen: PerList::default(), served_at_ms: 7, restarted: false };
+        let free = Waiting { place, eligible_at_ms: 0, deadline_ms: 0 };
+        let held = Waiting { eligible_at_ms: 10_320, ..free };
+        for (waiting, slice, decision, drain, expect) in [
+            (free, slice(2, true), Decision::Answer, None, (1_000, Served::Now)),
+            (free, slice(2, false), Decision::Answer, None, (0, Served::At(0))),
+            (free, slice(0, true), Decision::TimedOut, None, (0, Served::At(0))),
+            (held, slice(0, true), Decision::AnswerHeld, None, (350, Served::At(7))),
+            (held, slice(1, true), Decision::AnswerHeld, None, (350, Served::At(7))),
+            (held, slice(1, true), Decision::Answer, None, (1_000, Served::Now)),
+            (free, slice(1, true), Decision::Answer, Some(15), (4_995, Served::At(0))),
+            (free, slice(1, true), Decision::Answer, Some(16), (0, Served::At(0))),
+        ] {
+            assert_eq!(
+                pace(&waiting, &slice, decision, &terms(drain), 10_000),
+                expect,
+                "{decision:?} {slice:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! A room in memory: its snapshot, the writer that replaces it, and who listens.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use arc_swap::ArcSwapOption;
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
+use parking_lot::Mutex;
+use room::{
+    Bounds, Change, Content, Epoch, ErrorCode, List, Message, Notice, PerList, Problem, RoomHash, RoomKey,
+    RoomSettings, Seq,
+};
+use store::{Page, RoomView, StoreOptions};
+
+use crate::{
+    catch_up::LoadKey,
+    encode::Encoded,
+    slice::Slice,
+    snapshot::Snapshot,
+    tail::{Tail, TailLimits},
+};
+
+/// A worker's side of a room: written by that worker, read by whoever publishes.
+#[derive(Debug, Default)]
+#[repr(align(64))] // One cache line each: a worker that parks must not slow down the others.
+pub(crate) struct Listener {
+    /// Polls parked here; above zero, the worker wants to hear of news.
+    pub(crate) parked: AtomicUsize,
+    /// Connections that follow the room, parked or between two polls.
+    pub(crate) followers: AtomicUsize,
+    /// The room is in the worker's mailbox already.
+    pub(crate) is_told: AtomicBool,
+}
+
+/// A load that several readers wait for.
+pub(crate) type SharedLoad<T> = Shared<BoxFuture<'static, Result<T, Problem>>>;
+
+/// Reads of the log under way, by what they are for.
+pub(crate) type Loads = Mutex<HashMap<LoadKey, SharedLoad<(Arc<Encoded>, Slice)>>>;
+
+/// Begins a load. It runs to its end also when all who wait for it leave, so that what it holds is given back.
+pub(crate) fn begin_load<T: Clone + Send + Sync + 'static>(
+    load: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> SharedLoad<T> {
+    let task = tokio::spawn(load);
+    let outcome = async move {
+        task.await.unwrap_or_else(|_| {
+            Err(Problem::new(ErrorCode::Internal, "a read of the log broke off: try again"))
+        })
+    };
+    outcome.boxed().shared()
+}
+
+/// A room in memory.
+#[derive(Debug)]
+pub(crate) struct LiveRoom {
+    pub(crate) key: RoomKey,
+    pub(crate) hash: RoomHash,
+    /// `None` until the room was filled from the store.
+    snapshot: ArcSwapOption<Snapshot>,
+    writer: Mutex<Writer>,
+    /// One a worker.
+    pub(crate) listeners: Box<[Listener]>,
+    /// When somebody last polled it (seconds of the process's clock).
+    pub(crate) used_at_s: AtomicU32,
+    /// Bytes that its tails take, as counted in the cache's total.
+    pub(crate) bytes: AtomicUsize,
+    /// Counts changes: lets a look at the log skip rooms that were just told of one.
+    pub(crate) changes: AtomicU64,
+    pub(crate) fill: Mutex<Option<SharedLoad<()>>>,
+    /// Reads of the log under way, by what they are for. Bounded by the permits for loads.
+    pub(crate) loads: Loads,
+}
+
+#[derive(Debug, Default)]
+struct Writer {
+    /// The newest sequence that a notice told of, seen or not.
+    noticed: PerList<Seq>,
+}
+
+/// What a notice did to a room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Applied {
+    /// There is something new for readers.
+    News,
+    /// Nothing that the room did not have.
+    Nothing,
+    /// Messages before it are missing: they must be pulled.
+    Behind,
+}
+
+impl LiveRoom {
+    pub(crate) fn new(key: RoomKey, workers: usize) -> Self {
+        Self {
+            hash: key.hash48(),
+            key,
+            snapshot: ArcSwapOption::empty(),
+            writer: Mutex::default(),
+            listeners: (0..workers).map(|_| Listener::default()).collect(),
+            used_at_s: AtomicU32::new(0),
+            bytes: AtomicUsize::new(0),
+            changes: AtomicU64::new(0),
+            fill: Mutex::default(),
+            loads: Mutex::default(),
+        }
+    }
+
+    /// The room as it is now; `None` if it was not filled yet.
+    pub(crate) fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.snapshot.load_full()
+    }
+
+    /// Looks at the room as it is now without holding on to it.
+    pub(crate) fn with_snapshot<T>(&self, look: impl FnOnce(Option<&Arc<Snapshot>>) -> T) -> T {
+        look(self.snapshot.load().as_ref())
+    }
+
+    /// Connections that follow the room, over all workers: the audience that the poll policy goes by. A hint.
+    pub(crate) fn audience(&self) -> u64 {
+        let count = |l: &Listener| l.followers.load(Ordering::Relaxed).max(l.parked.load(Ordering::Relaxed));
+        self.listeners.iter().map(count).sum::<usize>() as u64
+    }
+
+    /// Nobody polls it or is about to.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.audience() == 0
+    }
+
+    /// Takes a notice into the snapshot.
+    pub(crate) fn apply(&self, notice: &Notice, limits: TailLimits, defaults: &StoreOptions) -> Applied {
+        let mut writer = self.writer.lock();
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        if let Change::Appended { list, messages, .. } = &notice.change
+            && let Some(newest) = messages.last()
+        {
+            writer.noticed[*list] = writer.noticed[*list].max(newest.seq);
+        }
+        // A room that is being filled reads again when it finds that it is behind what was noticed.
+        let Some(old) = self.snapshot() else { return Applied::Nothing };
+        match &notice.change {
+            Change::Appended { list, messages, accepted_at_us, .. } => {
+                self.append(&old, *list, messages, *accepted_at_us, limits)
+            }
+            Change::Settings { settings, bounds } => {
+                self.set(&old, Arc::clone(settings), *bounds, defaults);
+                Applied::News
+            }
+        }
+    }
+
+    fn append(
+        &self,
+        old: &Snapshot,
+        list: List,
+        messages: &[Arc<Message>],
+        accepted_at_us: u64,
+        limits: TailLimits,
+    ) -> Applied {
+        if messages.last().is_none_or(|newest| newest.seq <= old.lists[list].last()) {
+            return Applied::Nothing;
+        }
+        let mut lists = old.lists.clone();
+        if lists[list].extend(messages, limits).is_err() {
+            return Applied::Behind;
+        }
+        for message in messages {
+            if let Content::Redact { list, seq, .. } = &message.content {
+                lists[*list].retract(*seq, message.seq);
+            }
+        }
+        let mut accepted = old.accepted_at_us;
+        accepted[list] = accepted_at_us;
+        self.replace(Snapshot::new(old.epoch, self.hash, Arc::clone(&old.settings), lists, accepted));
+        Applied::News
+    }
+
+    fn set(
+        &self,
+        old: &Snapshot,
+        settings: Arc<RoomSettings>,
+        bounds: PerList<Bounds>,
+        defaults: &StoreOptions,
+    ) {
+        let mut lists = old.lists.clone();
+        for list in List::ALL {
+            lists[list]
+                .set_retention(settings.retention[list].unwrap_or(defaults.retention[list]), bounds[list]);
+        }
+        self.replace(Snapshot::new(old.epoch, self.hash, settings, lists, old.accepted_at_us));
+    }
+
+    fn replace(&self, new: Snapshot) {
+        self.bytes.store(new.lists.priority.bytes() + new.lists.normal.bytes(), Ordering::Relaxed);
+        self.snapshot.store(Some(Arc::new(new)));
+    }
+
+    /// Takes what was read from the store as the room's state.
+    ///
+    /// Returns false if notices tell of more than was read: then read again.
+    pub(crate) fn fill_with(
+        &self,
+        epoch: Epoch,
+        view: &RoomView,
+        pages: &PerList<Page>,
+        limits: TailLimits,
+        defaults: &StoreOptions,
+    ) -> bool {
+        let writer = self.writer.lock();
+        // The pages are younger than the view: what they say of the bounds holds.
+        if List::ALL.into_iter().any(|list| pages[list].bounds.last < writer.noticed[list]) {
+            return false;
+        }
+        if let Some(old) = self.snapshot()
+            && List::ALL.into_iter().any(|list| old.lists[list].last() > pages[list].bounds.last)
+        {
+            return true; // Notices were faster than the read.
+        }
+        let lists = PerList::from_fn(|list| {
+            let retention = view.settings.retention[list].unwrap_or(defaults.retention[list]);
+            let mut tail = Tail::new(pages[list].bounds, retention);
+            tail.fill(&pages[list].messages);
+            tail.shrink(limits);
+            tail
+        });
+        let accepted = PerList::from_fn(|_| 0);
+        self.replace(Snapshot::new(epoch, self.hash, Arc::clone(&view.settings), lists, accepted));
+        true
+    }
+
+    /// Takes messages that were pulled because a notice was missed.
+    pub(crate) fn catch_up_with(&self, list: List, messages: &[Arc<Message>], limits: TailLimits) -> Applied {
+        let _writer = self.writer.lock();
+        let Some(old) = self.snapshot() else { return Applied::Nothing };
+        let accepted_at_us = messages.last().map_or(0, |newest| newest.sent_at_ms * 1_000);
+        self.append(&old, list, messages, accepted_at_us, limits)
+    }
+
+    /// Lets old messages go: for when memory is short.
+    pub(crate) fn shrink(&self, limits: TailLimits) {
+        let _writer = self.writer.lock();
+        let Some(old) = self.snapshot() else { return };
+        let mut lists = old.lists.clone();
+        for list in List::ALL {
+            lists[list].shrink(limits);
+        }
+        self.replace(Snapshot::new(
+            old.epoch,
+            self.hash,
+            Arc::clone(&old.settings),
+            lists,
+            old.accepted_at_us,
+        ));
+    }
+}

@@ -1,0 +1,381 @@
+//! All rooms in memory: found, filled, told of news, and let go.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use dashmap::{DashMap, Entry};
+use parking_lot::Mutex;
+use room::{ErrorCode, List, Notice, NoticeSink, PerList, PollPolicy, Problem, RoomKey, Seq};
+use store::{Range, Store, StoreError, StoreOptions};
+use tokio::sync::{Notify, Semaphore, watch};
+use tracing::{error, warn};
+
+use crate::{
+    live_room::{Applied, LiveRoom, begin_load},
+    metrics,
+    tail::TailLimits,
+    worker::Mailbox,
+};
+
+/// Messages of each list that a cold room reads from the store: an answer of the default limit and some.
+const FILL_MESSAGES: usize = 256;
+
+/// Most reads of the log for readers that are behind, at a time. Beyond it normal messages are shed.
+pub(crate) const LOADS_MAX: usize = 64;
+
+/// How many rooms wait for a pull at the most; a room beyond it is found by the next look at the log.
+const PULLS_QUEUED_MAX: usize = 100_000;
+
+/// A room that nobody polled for so long is let go (seconds).
+const IDLE_S: u32 = 60;
+
+/// How the rooms in memory are bounded and polled.
+#[derive(Clone, Debug)]
+pub struct RecvOptions {
+    /// Threads that hold polls; each has a number below this.
+    pub workers: usize,
+    /// Most rooms in memory.
+    pub rooms_max: usize,
+    /// Most polls parked at a time, over all workers and rooms.
+    pub parked_polls_max: usize,
+    /// Memory for messages, over all rooms (bytes). A bound in the long run: looked after once a second.
+    pub cache_bytes_max: usize,
+    /// Most messages of a list in memory; older ones are read from the store by whoever needs them.
+    pub tail_messages_max: usize,
+    /// Most bytes of a list in memory.
+    pub tail_bytes_max: usize,
+    /// From a room's audience to the least time between two answers.
+    pub policy: PollPolicy,
+    /// The retention of rooms that don't set it.
+    pub store: StoreOptions,
+}
+
+impl Default for RecvOptions {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            rooms_max: 1_000_000,
+            parked_polls_max: 200_000,
+            cache_bytes_max: 1 << 30,
+            tail_messages_max: 2_048,
+            tail_bytes_max: 4 << 20,
+            policy: PollPolicy::default(),
+            store: StoreOptions::default(),
+        }
+    }
+}
+
+/// The recvsvr's cache: every room that is polled here, or was a moment ago.
+///
+/// It is a [`NoticeSink`]: subscribed to a store or fed by a sendsvr, it wakes the polls of the rooms it holds.
+/// Nothing in it matters: a new one fills itself from the store.
+pub struct Rooms {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) options: RecvOptions,
+    rooms: DashMap<RoomKey, Arc<LiveRoom>>,
+    count: AtomicUsize,
+    pub(crate) mailboxes: Box<[Mailbox]>,
+    /// How far each worker has heard of the canary.
+    pub(crate) canaries: Box<[watch::Sender<Seq>]>,
+    pub(crate) loads: Arc<Semaphore>,
+    behind: Mutex<HashSet<RoomKey>>,
+    pull_wanted: Notify,
+    started: Instant,
+    /// Seconds since the start, moved on by [`Rooms::maintain`].
+    clock_s: AtomicU32,
+    is_draining: AtomicBool,
+}
+
+impl Rooms {
+    /// An empty cache in front of `store`.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, options: RecvOptions) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            rooms: DashMap::new(),
+            count: AtomicUsize::new(0),
+            mailboxes: (0..options.workers).map(|_| Mailbox::default()).collect(),
+            canaries: (0..options.workers).map(|_| watch::Sender::new(Seq(0))).collect(),
+            loads: Arc::new(Semaphore::new(LOADS_MAX)),
+            behind: Mutex::default(),
+            pull_wanted: Notify::new(),
+            started: Instant::now(),
+            clock_s: AtomicU32::new(0),
+            is_draining: AtomicBool::new(false),
+            options,
+        })
+    }
+
+    pub(crate) fn tail_limits(&self) -> TailLimits {
+        TailLimits { messages: self.options.tail_messages_max, bytes: self.options.tail_bytes_max }
+    }
+
+    pub(crate) fn interval(&self, room: &LiveRoom) -> Duration {
+        self.options.policy.interval(room.audience())
+    }
+
+    /// Whether the node is going down.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Answers all parked polls now and every later one at once, telling clients to come back spread over 5 s.
+    pub fn drain(&self) {
+        self.is_draining.store(true, Ordering::SeqCst);
+        for mailbox in &self.mailboxes {
+            mailbox.wake();
+        }
+    }
+
+    /// Waits until every worker has heard of the canary's message at `seq`. Cancel-safe.
+    pub async fn canary_reached(&self, seq: Seq) {
+        for canary in &self.canaries {
+            let heard = canary.subscribe().wait_for(|heard| *heard >= seq).await.map(drop);
+            heard.expect("the sender lives as long as this borrow of it");
+        }
+    }
+
+    /// Polls parked now, over all rooms.
+    #[must_use]
+    pub fn parked_polls(&self) -> usize {
+        self.mailboxes.iter().map(|mailbox| mailbox.parked.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Brings the gauges of the cache up to date: call it before they are read.
+    pub fn refresh_metrics(&self) {
+        ::metrics::gauge!(metrics::PARKED_POLLS).set(self.parked_polls() as f64);
+        ::metrics::gauge!(metrics::ROOMS_CACHED).set(self.count.load(Ordering::Relaxed) as f64);
+        let waiting: usize = self.mailboxes.iter().map(Mailbox::len).sum();
+        ::metrics::gauge!(metrics::QUEUE_DEPTH, "queue" => "fanout").set(waiting as f64);
+    }
+
+    /// Finds or makes the room, and counts one more follower of it on `worker`.
+    ///
+    /// # Errors
+    /// `node_full` if no more rooms fit and none is idle.
+    pub(crate) fn follow(&self, key: &RoomKey, worker: usize) -> Result<Arc<LiveRoom>, Problem> {
+        // Counted while the map's shard is locked: an eviction sees the follower or comes before it.
+        let join = |room: &Arc<LiveRoom>| {
+            room.listeners[worker].followers.fetch_add(1, Ordering::Relaxed);
+            room.used_at_s.store(self.clock_s.load(Ordering::Relaxed), Ordering::Relaxed);
+            Arc::clone(room)
+        };
+        if let Some(room) = self.rooms.get(key) {
+            return Ok(join(&room));
+        }
+        if self.count.load(Ordering::Relaxed) >= self.options.rooms_max && self.evict(1, 0) == 0 {
+            return Err(Problem::new(
+                ErrorCode::NodeFull,
+                "this node holds as many rooms as it may: try another one",
+            ));
+        }
+        match self.rooms.entry(key.clone()) {
+            Entry::Occupied(entry) => Ok(join(entry.get())),
+            Entry::Vacant(entry) => {
+                self.count.fetch_add(1, Ordering::Relaxed);
+                Ok(join(&entry.insert(Arc::new(LiveRoom::new(key.clone(), self.options.workers)))))
+            }
+        }
+    }
+
+    /// Fills a cold room from the store; all who ask meanwhile share one read.
+    ///
+    /// # Errors
+    /// `internal` or `log_unavailable` if the store can't be read.
+    pub(crate) async fn fill(self: &Arc<Self>, room: &Arc<LiveRoom>) -> Result<(), Problem> {
+        let fill = {
+            let mut slot = room.fill.lock();
+            if room.with_snapshot(|snapshot| snapshot.is_some()) {
+                return Ok(());
+            }
+            let (rooms, filled) = (Arc::clone(self), Arc::clone(room));
+            slot.get_or_insert_with(|| {
+                begin_load(async move {
+                    let read = rooms.read_room(&filled, "fill").await;
+                    *filled.fill.lock() = None;
+                    read
+                })
+            })
+            .clone()
+        };
+        fill.await
+    }
+
+    /// Reads the end of both lists into the room.
+    async fn read_room(&self, room: &LiveRoom, reason: &'static str) -> Result<(), Problem> {
+        ::metrics::counter!(metrics::PULLS, "reason" => reason).increment(1);
+        loop {
+            let view = self.store.view(&room.key).await.map_err(|e| refusal(&e))?;
+            let end = Range::Before(Seq(u64::MAX));
+            let read = |list| self.store.read(&room.key, list, end, FILL_MESSAGES);
+            let pages = PerList {
+                priority: read(List::Priority).await.map_err(|e| refusal(&e))?,
+                normal: read(List::Normal).await.map_err(|e| refusal(&e))?,
+            };
+            if room.fill_with(self.store.epoch(), &view, &pages, self.tail_limits(), &self.options.store) {
+                self.tell(room_ref(&self.rooms, &room.key));
+                return Ok(());
+            }
+        }
+    }
+
+    /// Tells the workers that hold polls of the room.
+    fn tell(&self, room: Option<Arc<LiveRoom>>) {
+        let Some(room) = room else { return };
+        // Pairs with the fence in `Worker::park`: either the parking poll sees the new snapshot, or we see it parked.
+        std::sync::atomic::fence(Ordering::SeqCst);
+        for (listener, mailbox) in room.listeners.iter().zip(&self.mailboxes) {
+            if listener.parked.load(Ordering::Relaxed) > 0 && !listener.is_told.swap(true, Ordering::AcqRel) {
+                mailbox.put(Arc::clone(&room));
+            }
+        }
+    }
+
+    /// Looks after the cache until the node closes: pulls what notices missed, looks at the log of rooms with
+    /// readers once a second, lets idle rooms go. Run it once, on any runtime.
+    pub async fn maintain(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {
+                    self.clock_s.store(self.started.elapsed().as_secs() as u32, Ordering::Relaxed);
+                    self.look().await;
+                    self.bound_memory();
+                }
+                () = self.pull_wanted.notified() => self.pull_behind().await,
+            }
+        }
+    }
+
+    async fn pull_behind(&self) {
+        let behind: Vec<RoomKey> = self.behind.lock().drain().collect();
+        for key in behind {
+            if let Some(room) = room_ref(&self.rooms, &key) {
+                self.pull(&room, "gap").await;
+            }
+        }
+    }
+
+    /// Reads what the room is missing.
+    async fn pull(&self, room: &Arc<LiveRoom>, reason: &'static str) {
+        ::metrics::counter!(metrics::PULLS, "reason" => reason).increment(1);
+        for list in List::ALL {
+            let Some(last) = room.with_snapshot(|s| s.map(|s| s.lists[list].last())) else { return };
+            match self.store.read(&room.key, list, Range::After(last), self.options.tail_messages_max).await {
+                Ok(page) => match room.catch_up_with(list, &page.messages, self.tail_limits()) {
+                    Applied::News => self.tell(Some(Arc::clone(room))),
+                    Applied::Nothing => {}
+                    // Retention has taken what was missing: begin again from the end of the log.
+                    Applied::Behind => {
+                        if let Err(problem) = self.read_room(room, reason).await {
+                            warn!(room = %room.key, %problem, "pull failed, the next look tries again");
+                        }
+                    }
+                },
+                Err(error) => warn!(room = %room.key, %error, "pull failed, the next look tries again"),
+            }
+        }
+    }
+
+    /// A lost notice costs at most a second: rooms with readers that heard nothing since the last look are
+    /// compared with the log. Where the store can tell that no notice was lost, there is nothing to look for.
+    async fn look(&self) {
+        let rooms: Vec<_> =
+            self.rooms.iter().filter(|room| !room.is_idle()).map(|room| Arc::clone(room.value())).collect();
+        for room in rooms {
+            let Some(last) = room.with_snapshot(|s| s.map(|s| s.last())) else { continue };
+            let changes = room.changes.load(Ordering::Relaxed);
+            match self.store.view(&room.key).await {
+                Ok(view) => {
+                    let is_behind = List::ALL.into_iter().any(|list| view.bounds[list].last > last[list]);
+                    let is_quiet = room.changes.load(Ordering::Relaxed) == changes;
+                    if is_behind && is_quiet {
+                        self.pull(&room, "look").await;
+                    }
+                }
+                Err(error) => warn!(room = %room.key, %error, "look at the log failed"),
+            }
+        }
+    }
+
+    fn bound_memory(&self) {
+        self.evict(usize::MAX, IDLE_S);
+        let total = || self.rooms.iter().map(|room| room.bytes.load(Ordering::Relaxed)).sum::<usize>();
+        let mut bytes = total();
+        if bytes > self.options.cache_bytes_max {
+            self.evict(usize::MAX, 0);
+            bytes = total();
+        }
+        // Still too much: all who are read. Halve what a room may hold until it fits.
+        let mut limits = self.tail_limits();
+        while bytes > self.options.cache_bytes_max && limits.messages > 1 {
+            limits = TailLimits { messages: limits.messages / 2, bytes: limits.bytes / 2 };
+            for room in &self.rooms {
+                room.shrink(limits);
+            }
+            bytes = total();
+        }
+        ::metrics::gauge!(metrics::CACHE_BYTES).set(bytes as f64);
+    }
+
+    /// Lets go of at most `most` rooms without followers that were not used for `idle_s`. Returns how many.
+    fn evict(&self, most: usize, idle_s: u32) -> usize {
+        let now_s = self.clock_s.load(Ordering::Relaxed);
+        let is_free = |room: &LiveRoom| {
+            room.is_idle() && now_s.saturating_sub(room.used_at_s.load(Ordering::Relaxed)) >= idle_s
+        };
+        let free: Vec<_> = self
+            .rooms
+            .iter()
+            .filter(|room| is_free(room))
+            .take(most)
+            .map(|room| room.key().clone())
+            .collect();
+        let evicted =
+            free.iter().filter(|key| self.rooms.remove_if(key, |_, room| is_free(room)).is_some()).count();
+        self.count.fetch_sub(evicted, Ordering::Relaxed);
+        evicted
+    }
+}
+
+fn room_ref(rooms: &DashMap<RoomKey, Arc<LiveRoom>>, key: &RoomKey) -> Option<Arc<LiveRoom>> {
+    rooms.get(key).map(|room| Arc::clone(&room))
+}
+
+impl NoticeSink for Rooms {
+    fn notice(&self, notice: &Notice) {
+        let Some(room) = room_ref(&self.rooms, &notice.room) else { return };
+        match room.apply(notice, self.tail_limits(), &self.options.store) {
+            Applied::News => self.tell(Some(room)),
+            Applied::Nothing => {}
+            Applied::Behind => {
+                let mut behind = self.behind.lock();
+                if behind.len() < PULLS_QUEUED_MAX {
+                    behind.insert(room.key.clone());
+                }
+                drop(behind);
+                self.pull_wanted.notify_one();
+            }
+        }
+    }
+}
+
+/// A store's failure as a reader sees it. The cause goes to the log, once, here.
+pub(crate) fn refusal(failure: &StoreError) -> Problem {
+    match failure {
+        StoreError::Unavailable(_) | StoreError::Unknown(_) => {
+            warn!(error = %failure, "log unavailable");
+            Problem::new(ErrorCode::LogUnavailable, "the message log can't be read now: try again")
+        }
+        StoreError::IdReused | StoreError::NotFound | StoreError::Corrupt(_) | StoreError::Open(_) => {
+            error!(error = %failure, "log can't be read");
+            Problem::new(ErrorCode::Internal, "the message log can't be read: the operator has to look at it")
+        }
+    }
+}

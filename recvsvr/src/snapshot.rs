@@ -1,0 +1,105 @@
+//! A room at one moment: what readers load, without a lock, and never see change.
+
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use room::{Epoch, PerList, RoomHash, RoomSettings, Seq};
+
+use crate::{
+    encode::{Encoded, Form},
+    slice::Slice,
+    tail::Tail,
+};
+
+/// Encodings kept with a snapshot: more readers than this at different places are encoded each by itself.
+const ENCODINGS_MAX: usize = 64;
+
+/// How long an encoding is handed out (milliseconds): its `Date`, `stats` and cursor time are at most so old.
+const ENCODING_AGE_MAX_MS: u64 = 1_000;
+
+/// A room at one moment.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) epoch: Epoch,
+    pub(crate) room: RoomHash,
+    pub(crate) settings: Arc<RoomSettings>,
+    pub(crate) lists: PerList<Tail>,
+    /// When the newest message was accepted (Unix microseconds); 0 before the first notice.
+    pub(crate) accepted_at_us: PerList<u64>,
+    encodings: Encodings,
+}
+
+/// What makes two answers from one snapshot the same bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct AnswerKey {
+    pub(crate) slice: Slice,
+    pub(crate) form: Form,
+    pub(crate) poll_after_ms: u64,
+    pub(crate) served: Served,
+}
+
+/// The time that goes into the cursor of an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Served {
+    /// The reader was served now: its next poll is held for the interval.
+    Now,
+    /// As before (Unix milliseconds); 0 is never held.
+    At(u64),
+}
+
+/// The encodings of one snapshot, each made once and shared.
+#[derive(Debug, Default)]
+struct Encodings(Mutex<Vec<Entry>>);
+
+#[derive(Debug)]
+struct Entry {
+    key: AnswerKey,
+    made_at_ms: u64,
+    encoded: Arc<OnceLock<Arc<Encoded>>>,
+}
+
+impl Snapshot {
+    pub(crate) fn new(
+        epoch: Epoch,
+        room: RoomHash,
+        settings: Arc<RoomSettings>,
+        lists: PerList<Tail>,
+        accepted_at_us: PerList<u64>,
+    ) -> Self {
+        Self { epoch, room, settings, lists, accepted_at_us, encodings: Encodings::default() }
+    }
+
+    /// The sequences up to which a reader at the end has everything.
+    pub(crate) fn last(&self) -> PerList<Seq> {
+        PerList::from_fn(|list| self.lists[list].last())
+    }
+
+    /// The encoding for `key`, made by `encode` if there is none of the last second. Whoever comes while it is
+    /// being made waits for it: that is shorter than to make it again.
+    pub(crate) fn encoding(
+        &self,
+        key: AnswerKey,
+        now_ms: u64,
+        encode: impl FnOnce() -> Encoded,
+    ) -> Arc<Encoded> {
+        let cell = {
+            let mut entries = self.encodings.0.lock();
+            match entries.iter().position(|entry| entry.key == key) {
+                Some(at) if now_ms.saturating_sub(entries[at].made_at_ms) <= ENCODING_AGE_MAX_MS => {
+                    Arc::clone(&entries[at].encoded)
+                }
+                found => {
+                    if let Some(old) = found {
+                        entries.swap_remove(old);
+                    } else if entries.len() >= ENCODINGS_MAX {
+                        entries.remove(0);
+                    }
+                    let encoded = Arc::default();
+                    entries.push(Entry { key, made_at_ms: now_ms, encoded: Arc::clone(&encoded) });
+                    encoded
+                }
+            }
+        };
+        Arc::clone(cell.get_or_init(|| Arc::new(encode())))
+    }
+}

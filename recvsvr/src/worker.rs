@@ -1,0 +1,215 @@
+//! One thread's share of the parked polls: found by room when there is news, by time when a hold or a deadline ends.
+//!
+//! Everything here belongs to one thread and is reached without a lock. Other threads put rooms with news into the
+//! worker's [`Mailbox`]; nothing else crosses.
+
+mod canary;
+mod fanout;
+mod follower;
+mod slots;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+pub use follower::{Ask, Follower, Started};
+use parking_lot::Mutex;
+use rand::RngExt as _;
+use room::{ErrorCode, Problem, RoomKey};
+use tokio::sync::Notify;
+
+use self::slots::Slots;
+use crate::{encode::Encoded, live_room::LiveRoom, rooms::Rooms, tally::Tally, timer::Wheel};
+
+/// An answer shared by all polls of a worker that get it: cloning touches no cache line of another core.
+pub type Answer = Rc<Arc<Encoded>>;
+
+/// Where other threads tell a worker of rooms with news. Bounded: a room is in it at most once.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct Mailbox {
+    news: Mutex<Vec<Arc<LiveRoom>>>,
+    notify: Notify,
+    /// Polls parked on the worker.
+    pub(crate) parked: AtomicUsize,
+}
+
+impl Mailbox {
+    pub(crate) fn put(&self, room: Arc<LiveRoom>) {
+        self.news.lock().push(room);
+        self.notify.notify_one();
+    }
+
+    /// Rooms whose news the worker has not taken yet.
+    pub(crate) fn len(&self) -> usize {
+        self.news.lock().len()
+    }
+
+    pub(crate) fn wake(&self) {
+        self.notify.notify_one();
+    }
+}
+
+/// A room as one worker sees it.
+struct LocalRoom {
+    room: Arc<LiveRoom>,
+    /// Slot and generation of each poll parked here; entries of polls that are gone stay until they are many.
+    parked: RefCell<Vec<(u32, u32)>>,
+    /// How many of them still wait.
+    waiting: Cell<usize>,
+    followers: Cell<usize>,
+}
+
+/// One thread's share of the parked polls.
+pub struct Worker {
+    index: usize,
+    rooms: Arc<Rooms>,
+    local: RefCell<HashMap<RoomKey, Rc<LocalRoom>>>,
+    slots: RefCell<Slots>,
+    wheel: RefCell<Wheel>,
+    /// What the timer of [`Worker::run`] is set for.
+    armed_ms: Cell<u64>,
+    rearm: Notify,
+    parked: Cell<usize>,
+    drain_step: Cell<u64>,
+    canary: RefCell<Option<Rc<LocalRoom>>>,
+    pub(crate) tally: Tally,
+}
+
+/// The time (Unix milliseconds).
+#[must_use]
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+fn now_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+}
+
+impl Worker {
+    /// The worker with this number; there is one of each number below the options' `workers`.
+    #[must_use]
+    pub fn new(rooms: Arc<Rooms>, index: usize) -> Rc<Self> {
+        assert!(index < rooms.mailboxes.len(), "a worker's number is below the number of workers");
+        Rc::new(Self {
+            index,
+            rooms,
+            local: RefCell::default(),
+            slots: RefCell::default(),
+            wheel: RefCell::new(Wheel::new(now_ms())),
+            armed_ms: Cell::new(u64::MAX),
+            rearm: Notify::new(),
+            parked: Cell::new(0),
+            drain_step: Cell::new(index as u64),
+            canary: RefCell::default(),
+            tally: Tally::default(),
+        })
+    }
+
+    /// The cache that this worker reads.
+    #[must_use]
+    pub fn rooms(&self) -> &Arc<Rooms> {
+        &self.rooms
+    }
+
+    /// When a poll that may be held for `timeout_ms` is answered at the latest (Unix milliseconds): between 0.9
+    /// and 1.0 of it, so that polls which began together don't end together.
+    #[must_use]
+    pub fn deadline_ms(&self, timeout_ms: u64) -> u64 {
+        /// What the timer, the encoding and the write may take of the tenth that is ours (milliseconds).
+        const SLACK_MS: u64 = 10;
+        let earliest = timeout_ms - timeout_ms / 10;
+        let spread = (timeout_ms / 10).saturating_sub(SLACK_MS);
+        now_ms() + earliest + rand::rng().random_range(0..=spread)
+    }
+
+    fn mailbox(&self) -> &Mailbox {
+        &self.rooms.mailboxes[self.index]
+    }
+
+    /// Refuses a poll when the node holds as many as it may.
+    fn check_room_for_poll(&self) -> Result<(), Problem> {
+        if self.rooms.parked_polls() < self.rooms.options.parked_polls_max {
+            return Ok(());
+        }
+        // Spread the next tries: a full node must not be asked again by all at once.
+        let wait = std::time::Duration::from_millis(rand::rng().random_range(1_000..=5_000));
+        Err(Problem {
+            retry_after: Some(wait),
+            ..Problem::new(
+                ErrorCode::NodeFull,
+                "this node holds as many polls as it may: try again, or try another node",
+            )
+        })
+    }
+
+    /// This worker's side of a room, found or made, with one more follower.
+    fn join(&self, key: &RoomKey) -> Result<Rc<LocalRoom>, Problem> {
+        let mut local = self.local.borrow_mut();
+        if let Some(found) = local.get(key) {
+            found.followers.set(found.followers.get() + 1);
+            found.listener(self.index).followers.store(found.followers.get(), Ordering::Relaxed);
+            return Ok(Rc::clone(found));
+        }
+        let room = self.rooms.follow(key, self.index)?;
+        let made = Rc::new(LocalRoom {
+            room,
+            parked: RefCell::default(),
+            waiting: Cell::new(0),
+            followers: Cell::new(1),
+        });
+        local.insert(key.clone(), Rc::clone(&made));
+        Ok(made)
+    }
+
+    fn leave(&self, room: &LocalRoom) {
+        room.followers.set(room.followers.get() - 1);
+        if room.followers.get() == 0 {
+            self.local.borrow_mut().remove(&room.room.key);
+        }
+        // Last: from zero on the room may be evicted.
+        room.listener(self.index).followers.store(room.followers.get(), Ordering::Release);
+    }
+
+    fn set_waiting(&self, room: &LocalRoom, waiting: usize) {
+        self.parked.set(self.parked.get() + waiting - room.waiting.get());
+        room.waiting.set(waiting);
+        room.listener(self.index).parked.store(waiting, Ordering::Relaxed);
+        self.mailbox().parked.store(self.parked.get(), Ordering::Relaxed);
+    }
+
+    /// Sets the slot's timer unless one is set that fires earlier: that one will look and set the next.
+    fn set_timer(&self, slots: &mut Slots, slot: u32, at_ms: u64) {
+        let set_for = slots.timer_ms(slot);
+        if set_for != 0 && set_for <= at_ms {
+            return;
+        }
+        let at_ms = self.wheel.borrow_mut().set(at_ms, slot);
+        slots.set_timer_ms(slot, at_ms);
+        if at_ms < self.armed_ms.get() {
+            self.armed_ms.set(at_ms);
+            self.rearm.notify_one();
+        }
+    }
+
+    fn next_drain_step(&self) -> Option<u64> {
+        self.rooms.is_draining().then(|| {
+            let step = self.drain_step.get();
+            self.drain_step.set(step.wrapping_add(1));
+            step
+        })
+    }
+}
+
+impl LocalRoom {
+    fn listener(&self, worker: usize) -> &crate::live_room::Listener {
+        &self.room.listeners[worker]
+    }
+}

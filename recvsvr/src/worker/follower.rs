@@ -1,0 +1,208 @@
+//! One reader: asks, waits, gets its answer, and is gone when dropped.
+
+use std::{
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+    },
+    task::{Context, Poll},
+};
+
+use futures_util::{FutureExt as _, future::LocalBoxFuture};
+use room::{Problem, RoomKey};
+
+use super::{
+    Answer, LocalRoom, Worker, now_ms, now_us,
+    slots::{Parked, State},
+};
+use crate::{
+    answer::{Terms, answer, count_gap},
+    catch_up,
+    encode::{Encoded, Form},
+    hold::{Decision, Waiting, eligible_at_ms},
+    slice::Start,
+    snapshot::Snapshot,
+};
+
+/// A poll of one room.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// Where to begin.
+    pub start: Start,
+    /// Most messages, both lists together.
+    pub limit: usize,
+    /// When it is answered at the latest, see [`Worker::deadline_ms`].
+    pub deadline_ms: u64,
+    /// What the client reads.
+    pub form: Form,
+}
+
+/// What became of a poll at once.
+pub enum Started {
+    /// The answer is here.
+    Answer(Answer),
+    /// The poll is parked: [`Follower::poll_answer`] has the answer in time.
+    Parked,
+    /// The store must be read first. `None` means: it was, now ask again.
+    Later(LocalBoxFuture<'static, Result<Option<Answer>, Problem>>),
+}
+
+/// A reader on this worker, with at most one poll at a time. A connection keeps one over its polls, so that a poll
+/// costs no look-up; dropping it frees its place at once.
+pub struct Follower {
+    worker: Rc<Worker>,
+    slot: u32,
+    room: Option<Rc<LocalRoom>>,
+}
+
+impl Follower {
+    /// A reader that follows no room yet.
+    #[must_use]
+    pub fn new(worker: &Rc<Worker>) -> Self {
+        let slot = worker.slots.borrow_mut().take();
+        Self { worker: Rc::clone(worker), slot, room: None }
+    }
+
+    fn follow(&mut self, key: &RoomKey) -> Result<Rc<LocalRoom>, Problem> {
+        match &self.room {
+            Some(room) if room.room.key == *key => Ok(Rc::clone(room)),
+            _ => {
+                let room = self.worker.join(key)?;
+                if let Some(old) = self.room.replace(Rc::clone(&room)) {
+                    self.worker.leave(&old);
+                }
+                Ok(room)
+            }
+        }
+    }
+
+    /// Begins a poll: answers it if there is something to say, parks it otherwise.
+    ///
+    /// # Errors
+    /// `node_full` if no more polls or rooms fit.
+    pub fn ask(&mut self, key: &RoomKey, ask: &Ask) -> Result<Started, Problem> {
+        self.cancel();
+        let room = self.follow(key)?;
+        loop {
+            let Some(snapshot) = room.room.snapshot() else {
+                let (rooms, room) = (Arc::clone(&self.worker.rooms), Arc::clone(&room.room));
+                return Ok(Started::Later(
+                    async move { rooms.fill(&room).await.map(|()| None) }.boxed_local(),
+                ));
+            };
+            let now_ms = now_ms();
+            let interval = self.worker.rooms.interval(&room.room);
+            let place = snapshot.place(ask.start, now_ms);
+            let waiting = Waiting {
+                place,
+                eligible_at_ms: eligible_at_ms(place.served_at_ms, interval, now_ms),
+                deadline_ms: ask.deadline_ms,
+            };
+            let drain_step = self.worker.next_drain_step();
+            let answers_at_once = matches!(ask.start, Start::Now { tail: Some(_) }) || drain_step.is_some();
+            let decision = match waiting.decide(&snapshot, now_ms) {
+                Decision::Wait(_) if answers_at_once => Decision::Answer,
+                decision => decision,
+            };
+            let Decision::Wait(until_ms) = decision else {
+                let interval_ms = interval.as_millis() as u64;
+                let terms = Terms { limit: ask.limit, form: ask.form, interval_ms, drain_step, shed: false };
+                return Ok(self.answer_now(&room, &snapshot, waiting, decision, terms, now_ms));
+            };
+            self.worker.check_room_for_poll()?;
+            self.park(
+                &room,
+                Parked { room: Rc::clone(&room), waiting, limit: ask.limit, form: ask.form },
+                until_ms,
+            );
+            // Pairs with the fence in `Rooms::tell`: either they see us parked, or we see their snapshot.
+            fence(Ordering::SeqCst);
+            let is_same = room.room.with_snapshot(|now| now.is_some_and(|now| Arc::ptr_eq(now, &snapshot)));
+            if is_same && !self.worker.rooms.is_draining() {
+                return Ok(Started::Parked);
+            }
+            self.cancel();
+        }
+    }
+
+    fn answer_now(
+        &self,
+        room: &LocalRoom,
+        snapshot: &Snapshot,
+        waiting: Waiting,
+        decision: Decision,
+        terms: Terms,
+        now_ms: u64,
+    ) -> Started {
+        self.worker.tally.outcome(match decision {
+            _ if terms.drain_step.is_some() => "drained",
+            Decision::TimedOut | Decision::AnswerHeld => "timeout",
+            Decision::Answer | Decision::Wait(_) => "ready",
+        });
+        if let Some((encoded, slice)) = answer(snapshot, &waiting, decision, &terms, now_ms) {
+            count_gap(&slice);
+            return Started::Answer(Rc::new(encoded));
+        }
+        let (rooms, room) = (Arc::clone(&self.worker.rooms), Arc::clone(&room.room));
+        let read = async move { catch_up::read(rooms, room, waiting, terms).await.map(|e| Some(Rc::new(e))) };
+        Started::Later(read.boxed_local())
+    }
+
+    fn park(&self, room: &Rc<LocalRoom>, parked: Parked, until_ms: u64) {
+        let mut slots = self.worker.slots.borrow_mut();
+        let slot = slots.get(self.slot);
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.state = State::Parked(parked);
+        let entry = (self.slot, slot.generation);
+        let mut list = room.parked.borrow_mut();
+        if list.len() > 2 * room.waiting.get() + 64 {
+            list.retain(|(slot, generation)| slots.parked(*slot, *generation).is_some());
+        }
+        list.push(entry);
+        self.worker.set_waiting(room, room.waiting.get() + 1);
+        self.worker.set_timer(&mut slots, self.slot, until_ms);
+    }
+
+    /// The answer of a parked poll. Cancel-safe. Must not be called when no poll is parked: it would wait for ever.
+    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Started> {
+        let mut slots = self.worker.slots.borrow_mut();
+        let slot = slots.get(self.slot);
+        match std::mem::replace(&mut slot.state, State::Idle) {
+            State::Answered(answer) => Poll::Ready(Started::Answer(answer)),
+            State::CatchUp => Poll::Ready(Started::Later(async { Ok(None) }.boxed_local())),
+            waiting @ (State::Parked(_) | State::Idle) => {
+                slot.state = waiting;
+                if !slot.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    slot.waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Ends the parked poll, if there is one, without an answer. Returns whether there was one.
+    fn cancel(&mut self) -> bool {
+        let state = std::mem::replace(&mut self.worker.slots.borrow_mut().get(self.slot).state, State::Idle);
+        let State::Parked(parked) = state else { return false };
+        self.worker.set_waiting(&parked.room, parked.room.waiting.get() - 1);
+        true
+    }
+
+    /// Counts that an answer was written to the client, and how long after the acceptance of its messages.
+    pub fn delivered(&self, answer: &Encoded, was_parked: bool) {
+        self.worker.tally.sent(answer, was_parked.then(now_us));
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        if self.cancel() {
+            self.worker.tally.outcome("gone");
+        }
+        if let Some(room) = self.room.take() {
+            self.worker.leave(&room);
+        }
+        self.worker.slots.borrow_mut().give_back(self.slot);
+    }
+}
