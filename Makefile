@@ -1,0 +1,76 @@
+# What a developer runs, and what CI runs: .ci/run calls the same targets.
+#
+#   make            builds bigroom and runs it on embedded storage in ./data
+#   make help       lists the targets
+#
+# CARGO_TARGET_DIR, CARGO_PROFILE_* and the like reach cargo as usual. scripts/build-rocksdb lists what moves RocksDB's cache.
+
+# The recipes are plain bash; a failure inside a pipe or a substitution fails the target.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := run
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# RocksDB is built once per machine, not once per profile, and linked statically by every cargo command here. All of them must
+# see the same two variables: cargo rebuilds the bindings and everything above them whenever the values change.
+with_rocksdb = scripts/install-prerequisites; \
+    ROCKSDB_LIB_DIR=$$(scripts/build-rocksdb); export ROCKSDB_LIB_DIR ROCKSDB_STATIC=1;
+
+.PHONY: run
+run: ## build a release and run it on embedded storage in ./data; ARGS="--listen 0.0.0.0:8080" passes flags
+	@$(with_rocksdb) exec cargo run --release --locked --bin bigroom -- serve $(ARGS)
+
+.PHONY: build
+build: ## build the release binary, target/release/bigroom
+	@$(with_rocksdb) cargo build --release --locked --bin bigroom
+
+.PHONY: test
+# nextest closes with one summary of all binaries; it does not run doc tests, so those go first.
+test: ## run all tests, with cargo-nextest where it is installed
+	@$(with_rocksdb) \
+	if command -v cargo-nextest >/dev/null; then \
+	    cargo test --workspace --locked --doc; \
+	    cargo nextest run --workspace --locked; \
+	else \
+	    cargo test --workspace --locked; \
+	fi
+
+.PHONY: check
+check: fmt-check clippy docs deps-check ## everything CI checks besides the tests
+
+.PHONY: fmt-check
+fmt-check: ## formatting (cargo fmt --all repairs it)
+	@cargo fmt --all --check
+
+.PHONY: clippy
+clippy: ## lints of all targets, warnings denied
+	@$(with_rocksdb) cargo clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: docs
+docs: ## API documentation, warnings denied
+	@$(with_rocksdb) RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+.PHONY: deps-check
+# Neither tool is needed to work on bigroom, and neither may need the network: known vulnerabilities are checked where a copy
+# of the advisory database is at hand.
+deps-check: ## licences, sources and duplicates of dependencies; known vulnerabilities; skips what is not installed
+	@if command -v cargo-deny >/dev/null; then \
+	    cargo deny --offline --locked check --hide-inclusion-graph bans licenses sources; \
+	else \
+	    echo "skipped: cargo-deny is not installed, so deny.toml was not checked"; \
+	fi
+	@if ! command -v cargo-audit >/dev/null; then \
+	    echo "skipped: cargo-audit is not installed, so known vulnerabilities were not checked"; \
+	elif [ ! -d "$${CARGO_HOME:-$$HOME/.cargo}/advisory-db" ]; then \
+	    echo "skipped: cargo-audit has no advisory database here; run 'cargo audit' once with a network"; \
+	else \
+	    cargo audit --no-fetch; \
+	fi
+
+.PHONY: bench
+bench: ## run the benchmarks; ARGS passes flags
+	@$(with_rocksdb) cargo bench --workspace --locked -- $(ARGS)
+
+.PHONY: help
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 14

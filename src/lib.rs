@@ -1,0 +1,18 @@
+//! The `bigroom` server: command line, configuration, the HTTP front, and the wiring of the roles.
+//!
+//! [`cli`] reads the command line and [`config`] everything else that an operator sets; [`serve`] builds the roles
+//! and runs them until [`shutdown`]. [`auth`] says who is asking; [`ops`] and [`canary`] say how the node is.
+
+pub mod auth;
+pub mod canary;
+pub mod cli;
+pub mod config;
+pub mod logging;
+pub mod metrics;
+pub mod nofile;
+pub mod ops;
+pub mod proxy;
+pub mod reload;
+pub mod serve;
+pub mod shutdown;
+pub mod tls;

@@ -1,0 +1,60 @@
+//! Log lines, on stderr.
+
+use anyhow::Context;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::config::{Log, LogFormat};
+
+/// What a good `log.level` is.
+pub(crate) const LEVEL_RULE: &str =
+    "must be off, error, warn, info, debug or trace, or directives such as info,hyper=warn";
+
+/// Whether `text` is a level or a list of directives.
+///
+/// The filter itself would take any word for a module's name and show nothing else, so a typing error would
+/// silence the log: a word on its own must be a level here.
+pub(crate) fn is_level(text: &str) -> bool {
+    let are_words_levels = text
+        .split(',')
+        .filter(|part| !part.contains(['=', '[']))
+        .all(|part| part.trim().parse::<LevelFilter>().is_ok() && !part.trim().is_empty());
+    are_words_levels && EnvFilter::builder().parse(text).is_ok()
+}
+
+/// Starts logging for the process, to stderr.
+///
+/// # Errors
+/// If a log is set up already.
+pub fn init(log: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::builder().parse(&log.level).context("read log.level")?;
+    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Human => lines.try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    }
+    .map_err(|error| anyhow::anyhow!("set up the log: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_follow_their_rule() {
+        for (text, expect) in [
+            ("info", true),
+            ("WARN", true),
+            ("off", true),
+            ("info,hyper=warn", true),
+            ("bigroom=debug", true),
+            ("inof", false),
+            ("info,hyper", false),
+            ("info,", false),
+            ("", false),
+            ("hyper=loud", false),
+        ] {
+            assert_eq!(is_level(text), expect, "{text:?}");
+        }
+    }
+}

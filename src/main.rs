@@ -1,0 +1,35 @@
+//! The `bigroom` binary: parse, check, build, run, report.
+
+use std::{
+    env,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use bigroom::{
+    cli::{self, Action, Failure},
+    logging, serve,
+};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nobody is left to tell if stderr is closed.
+            let _ = writeln!(io::stderr(), "bigroom: {failure}");
+            ExitCode::from(failure.exit_code)
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    match cli::parse(env::args_os(), env::vars_os())? {
+        Action::Print(text) => io::stdout().write_all(text.as_bytes()).context("write to stdout")?,
+        Action::Serve(config) => {
+            logging::init(&config.log)?;
+            serve::run(*config)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! The front door: HTTP towards clients, on one thread a core.
+//!
+//! A request's way: [`listener`] accepts its connection, [`connection`] reads its head and, if it is a plain poll,
+//! serves it right there (the fast lane); everything else goes through [`routes`]. [`http2`] leads to the same
+//! routes.
+
+mod access;
+mod body;
+mod clocks;
+mod connection;
+mod cors;
+mod events;
+mod fields;
+mod front;
+mod head;
+mod http2;
+mod listener;
+mod request;
+mod response;
+mod routes;
+mod session;
+mod target;
+
+pub use front::{Front, FrontParts, Timeouts};
+pub use listener::{Workers, bind};

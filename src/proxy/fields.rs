@@ -1,0 +1,269 @@
+//! The header fields and query keys that bigroom reads, found in one pass and looked up by number.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+use room::{ErrorCode, Problem};
+
+macro_rules! names {
+    ($(#[$doc:meta])* $enum:ident { $($variant:ident $name:literal)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub(crate) enum $enum { $($variant,)+ }
+
+        impl $enum {
+            const NAMES: &'static [&'static str] = &[$($name,)+];
+            const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            pub(crate) const fn name(self) -> &'static str {
+                Self::NAMES[self as usize]
+            }
+        }
+    };
+}
+
+names! {
+    /// A header field that bigroom reads.
+    Field {
+        Accept "accept"
+        AcceptEncoding "accept-encoding"
+        RequestHeaders "access-control-request-headers"
+        RequestMethod "access-control-request-method"
+        Authorization "authorization"
+        Connection "connection"
+        ContentEncoding "content-encoding"
+        ContentLength "content-length"
+        ContentType "content-type"
+        Cookie "cookie"
+        Expect "expect"
+        Host "host"
+        IdempotencyKey "idempotency-key"
+        LastEventId "last-event-id"
+        Origin "origin"
+        TransferEncoding "transfer-encoding"
+    }
+}
+
+impl Field {
+    fn find(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|field| field.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Fields whose values may come in several lines, which mean the same as one line with commas (or, for
+    /// cookies, semicolons) between.
+    const fn is_list(self) -> bool {
+        matches!(
+            self,
+            Self::Accept | Self::AcceptEncoding | Self::Connection | Self::Cookie | Self::RequestHeaders
+        )
+    }
+}
+
+/// The fields of a request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fields<'a> {
+    values: [Option<Cow<'a, str>>; Field::ALL.len()],
+}
+
+impl<'a> Fields<'a> {
+    /// Takes a field of the request, if it is one that is read.
+    ///
+    /// # Errors
+    /// `invalid_request` if it is there already and may not be, or is not text.
+    pub(crate) fn add(&mut self, name: &str, value: &'a [u8]) -> Result<(), Problem> {
+        let Some(field) = Field::find(name) else { return Ok(()) };
+        let Ok(value) = std::str::from_utf8(value) else {
+            return Err(malformed(format!("the field {} must be text", field.name())));
+        };
+        let slot = &mut self.values[field as usize];
+        *slot = Some(match slot.take() {
+            None => Cow::Borrowed(value.trim_matches([' ', '\t'])),
+            Some(first) if field.is_list() => {
+                let comma = if field == Field::Cookie { "; " } else { ", " };
+                Cow::Owned(format!("{first}{comma}{value}"))
+            }
+            Some(_) => return Err(malformed(format!("the field {} may be given once only", field.name()))),
+        });
+        Ok(())
+    }
+
+    pub(crate) fn get(&self, field: Field) -> Option<&str> {
+        self.values[field as usize].as_deref()
+    }
+
+    /// The elements of a comma-separated field, without their parameters, in lower case compared.
+    pub(crate) fn has_token(&self, field: Field, token: &str) -> bool {
+        self.get(field)
+            .is_some_and(|list| list.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
+    }
+
+    /// The fields without one of them.
+    pub(crate) fn without(&self, field: Field) -> Self {
+        let mut fields = self.clone();
+        fields.values[field as usize] = None;
+        fields
+    }
+
+    pub(crate) fn into_owned(self) -> Fields<'static> {
+        Fields { values: self.values.map(|value| value.map(|value| Cow::Owned(value.into_owned()))) }
+    }
+}
+
+fn malformed(detail: String) -> Problem {
+    Problem::new(ErrorCode::InvalidRequest, detail)
+}
+
+names! {
+    /// A query key that bigroom reads.
+    Key {
+        Before "before"
+        Cursor "cursor"
+        Device "device"
+        Limit "limit"
+        List "list"
+        Reverse "reverse"
+        Role "role"
+        Rooms "rooms"
+        Since "since"
+        Tail "tail"
+        TimeoutMs "timeout_ms"
+        Token "token"
+        User "user"
+    }
+}
+
+/// The query of a request. Unknown keys are passed over, so that a client can defeat caches.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query<'a> {
+    values: [Option<Cow<'a, str>>; Key::ALL.len()],
+}
+
+impl<'a> Query<'a> {
+    /// Reads what follows the `?`.
+    ///
+    /// # Errors
+    /// `invalid_parameter` if a known key is given twice or its value is not percent-encoded UTF-8.
+    pub(crate) fn parse(text: &'a str) -> Result<Self, Problem> {
+        let mut query = Self::default();
+        for pair in text.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let Some(key) = Key::ALL.iter().copied().find(|key| is_key(name, key.name())) else { continue };
+            let slot = &mut query.values[key as usize];
+            if slot.is_some() {
+                return Err(invalid(key, "is given twice: give it once"));
+            }
+            *slot = Some(decode(value).ok_or_else(|| {
+                let problem = invalid(key, "is not percent-encoded UTF-8");
+                let code = if key == Key::Cursor { ErrorCode::InvalidCursor } else { problem.code };
+                Problem { code, ..problem }
+            })?);
+        }
+        Ok(query)
+    }
+
+    pub(crate) fn get(&self, key: Key) -> Option<&str> {
+        self.values[key as usize].as_deref()
+    }
+
+    /// A whole number within bounds, or `default` if the key is absent.
+    ///
+    /// # Errors
+    /// `invalid_parameter`, naming the bounds.
+    pub(crate) fn number(
+        &self,
+        key: Key,
+        range: std::ops::RangeInclusive<u64>,
+        default: u64,
+    ) -> Result<u64, Problem> {
+        let Some(text) = self.get(key) else { return Ok(default) };
+        let is_plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        match text.parse::<u64>() {
+            Ok(number) if is_plain && range.contains(&number) => Ok(number),
+            _ => {
+                let (least, most) = (range.start(), range.end());
+                Err(invalid(key, &format!("must be a whole number from {least} to {most}")))
+            }
+        }
+    }
+}
+
+fn is_key(name: &str, key: &str) -> bool {
+    name == key || (name.contains('%') && decode(name).is_some_and(|name| name == key))
+}
+
+/// Undoes percent-encoding; `None` if it is broken or does not make UTF-8.
+pub(crate) fn decode(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Some(if text.contains('+') {
+            Cow::Owned(text.replace('+', " "))
+        } else {
+            Cow::Borrowed(text)
+        });
+    }
+    decode_segment(&text.replace('+', " ")).map(|decoded| Cow::Owned(decoded.into_owned()))
+}
+
+/// Undoes percent-encoding in a path, where a plus is a plus.
+pub(crate) fn decode_segment(text: &str) -> Option<Cow<'_, str>> {
+    let is_sound = text
+        .split('%')
+        .skip(1)
+        .all(|rest| rest.len() >= 2 && rest.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit));
+    if !is_sound {
+        return None;
+    }
+    percent_decode_str(text).decode_utf8().ok()
+}
+
+/// A query value that breaks its rule.
+pub(crate) fn invalid(key: Key, rule: &str) -> Problem {
+    Problem::new(ErrorCode::InvalidParameter, format!("{} {rule}", key.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_takes_known_keys_once() {
+        let query = Query::parse("cursor=now&x=1&x=2&limit=5&user=a%2Eb").unwrap();
+        assert_eq!(query.get(Key::Cursor), Some("now"));
+        assert_eq!(query.get(Key::User), Some("a.b"));
+        assert_eq!(query.number(Key::Limit, 1..=9, 3), Ok(5));
+        assert_eq!(query.number(Key::Tail, 1..=9, 3), Ok(3));
+        for (text, code) in [
+            ("limit=1&limit=1", ErrorCode::InvalidParameter),
+            ("limit=1&%6cimit=1", ErrorCode::InvalidParameter),
+            ("user=%", ErrorCode::InvalidParameter),
+            ("user=%f", ErrorCode::InvalidParameter),
+            ("user=%ff", ErrorCode::InvalidParameter),
+            ("cursor=%ff", ErrorCode::InvalidCursor),
+        ] {
+            assert_eq!(Query::parse(text).err().map(|p| p.code), Some(code), "{text}");
+        }
+        for text in [
+            "limit=0",
+            "limit=10",
+            "limit=",
+            "limit=+5",
+            "limit=5.0",
+            "limit=-1",
+            "limit=99999999999999999999",
+        ] {
+            assert!(Query::parse(text).unwrap().number(Key::Limit, 1..=9, 3).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn repeated_fields_join_or_are_refused() {
+        let mut fields = Fields::default();
+        fields.add("Accept", b"a").unwrap();
+        fields.add("accept", b"b").unwrap();
+        assert_eq!(fields.get(Field::Accept), Some("a, b"));
+        assert!(fields.has_token(Field::Accept, "B"));
+        fields.add("Host", b"x").unwrap();
+        assert_eq!(fields.add("host", b"x").unwrap_err().code, ErrorCode::InvalidRequest);
+        assert_eq!(fields.add("Origin", b"\xff").unwrap_err().code, ErrorCode::InvalidRequest);
+        fields.add("X-Unknown", b"\xff").unwrap();
+    }
+}

@@ -1,0 +1,152 @@
+//! What the front door knows: shared by all workers, and each worker's own.
+
+use std::{
+    net::IpAddr,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use dashmap::{DashMap, Entry};
+use recvsvr::{Rooms, Worker};
+use room::{ErrorCode, Problem};
+use sendsvr::{SendLimits, SendService};
+use store::Store;
+
+use super::{access::Access, clocks::Clocks, cors::Cors};
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// From a request's first byte to the end of its head.
+    pub header: Duration,
+    /// From the end of the head to the end of the body; also to take a response.
+    pub body: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+}
+
+/// Everything that serving a request needs, shared by all workers.
+pub struct Front {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) rooms: Arc<Rooms>,
+    pub(crate) sender: Arc<dyn SendService>,
+    pub(crate) send_limits: SendLimits,
+    pub(crate) message_bytes_max: usize,
+    pub(crate) access: Access,
+    pub(crate) cors: Cors,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) per_address: PerAddress,
+    is_draining: AtomicBool,
+    connections: AtomicU64,
+}
+
+/// What a front is made of.
+pub struct FrontParts {
+    /// The message log, for history.
+    pub store: Arc<dyn Store>,
+    /// The cache that polls read.
+    pub rooms: Arc<Rooms>,
+    /// The write path.
+    pub sender: Arc<dyn SendService>,
+    /// The limits that rooms have unless they are set otherwise.
+    pub send_limits: SendLimits,
+    /// Who checks tokens; `None` for a server without keys.
+    pub verifier: Option<Arc<crate::auth::Verifier>>,
+}
+
+impl Front {
+    /// The front door of a node, by its configuration.
+    #[must_use]
+    pub fn new(parts: FrontParts, config: &crate::config::Config) -> Arc<Self> {
+        Arc::new(Self {
+            store: parts.store,
+            rooms: parts.rooms,
+            sender: parts.sender,
+            send_limits: parts.send_limits,
+            message_bytes_max: config.limits.message_bytes_max,
+            access: Access::new(parts.verifier, config.limits.polls_per_user),
+            cors: Cors::new(config.http.cors_origins.clone()),
+            timeouts: Timeouts {
+                header: config.http.header_timeout,
+                body: config.http.body_timeout,
+                idle: config.http.idle_timeout,
+            },
+            per_address: PerAddress { most: config.limits.connections_per_ip, counts: DashMap::new() },
+            is_draining: AtomicBool::new(false),
+            connections: AtomicU64::new(0),
+        })
+    }
+
+    /// From now on new requests are refused, and parked polls are answered.
+    pub fn drain(&self) {
+        self.is_draining.store(true, Ordering::SeqCst);
+        self.rooms.drain();
+    }
+
+    /// Refuses a request when the node is going down.
+    pub(crate) fn check_open(&self) -> Result<(), Problem> {
+        if !self.is_draining.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(Problem::new(ErrorCode::Draining, "this node is going down: connect again, to another one"))
+    }
+
+    /// A number that no other connection of this process has.
+    pub(crate) fn next_connection(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Connections by address, where they are limited.
+pub(crate) struct PerAddress {
+    most: u32,
+    counts: DashMap<IpAddr, u32>,
+}
+
+/// A connection that counts against its address's limit, for as long as it lives.
+pub(crate) struct AddressPlace(Option<(Arc<Front>, IpAddr)>);
+
+impl PerAddress {
+    /// Takes one of the address's places.
+    ///
+    /// # Errors
+    /// `rate_limited` if all are taken.
+    pub(crate) fn take(front: &Arc<Front>, address: IpAddr) -> Result<AddressPlace, Problem> {
+        let Self { most, counts } = &front.per_address;
+        if *most == 0 {
+            return Ok(AddressPlace(None));
+        }
+        let mut count = counts.entry(address).or_insert(0);
+        if *count < *most {
+            *count += 1;
+            return Ok(AddressPlace(Some((Arc::clone(front), address))));
+        }
+        let detail = format!("an address may have {most} connections at a time: close one first");
+        Err(Problem::rate_limited("ip", Duration::from_secs(1), detail))
+    }
+}
+
+impl Drop for AddressPlace {
+    fn drop(&mut self) {
+        let Some((front, address)) = self.0.take() else { return };
+        if let Entry::Occupied(mut count) = front.per_address.counts.entry(address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+/// What the connections of one worker share.
+pub(crate) struct Context {
+    pub(crate) front: Arc<Front>,
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) clocks: Rc<Clocks>,
+    /// Where requests are read into before anything is kept of them.
+    pub(crate) scratch: std::cell::RefCell<Box<[u8]>>,
+}

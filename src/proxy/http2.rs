@@ -1,0 +1,212 @@
+//! HTTP/2, with prior knowledge or by ALPN: hyper speaks it, [`super::routes`] answers.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context as Task, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream, stream::LocalBoxStream};
+use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited, StreamBody};
+use hyper::{
+    body::{Frame, Incoming},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use room::{BATCH_BYTES_MAX, ErrorCode, HEAD_BYTES_MAX, Problem};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tracing::debug;
+
+use super::{
+    connection::Stream,
+    events::Events,
+    fields::{Field, Fields},
+    front::Context,
+    request::{Reply, Request},
+    response::Response,
+    routes,
+    session::Session,
+};
+
+/// Requests of one connection that are served at a time.
+const STREAMS_MAX: u32 = 256;
+
+type Body = Either<Full<Bytes>, StreamBody<LocalBoxStream<'static, Result<Frame<Bytes>, Infallible>>>>;
+
+/// Serves an HTTP/2 connection until it ends.
+pub(crate) async fn serve<S: Stream>(stream: S, context: Rc<Context>) {
+    let connection = context.front.next_connection();
+    let mut builder = hyper::server::conn::http2::Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        // A connection whose client is gone without a word is found out by this.
+        .keep_alive_interval(context.front.timeouts.idle)
+        .keep_alive_timeout(Duration::from_secs(20));
+    let service = service_fn(move |request| answer(Rc::clone(&context), connection, request));
+    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+        debug!(%error, "http/2 connection ended");
+    }
+}
+
+async fn answer(
+    context: Rc<Context>,
+    connection: u64,
+    request: hyper::Request<Incoming>,
+) -> Result<http::Response<Body>, Infallible> {
+    let method = request.method().as_str().to_owned();
+    let origin = request
+        .headers()
+        .get(Field::Origin.name())
+        .and_then(|origin| origin.to_str().ok())
+        .map(str::to_owned);
+    let reply = match read(&context, request).await {
+        Ok(request) => routes::respond(Session::new(&context, connection), &request).await,
+        Err(problem) => Reply::Whole(Response::problem(&problem)),
+    };
+    let (response, events) = match reply {
+        Reply::Whole(response) => (response, None),
+        Reply::Events(events) => {
+            (Response { content_type: Some("text/event-stream"), ..Response::empty(200) }, Some(events))
+        }
+    };
+    Ok(assemble(&context, response, events, &method, origin.as_deref()))
+}
+
+/// Reads a request whole.
+async fn read(context: &Context, request: hyper::Request<Incoming>) -> Result<Request, Problem> {
+    context.front.check_open()?;
+    let (parts, body) = request.into_parts();
+    let mut fields = Fields::default();
+    for (name, value) in &parts.headers {
+        fields.add(name.as_str(), value.as_bytes())?;
+    }
+    let may_have_body = matches!(parts.method.as_str(), "POST" | "PUT" | "PATCH");
+    let most = context.front.timeouts.body;
+    let body = match tokio::time::timeout(most, Limited::new(body, BATCH_BYTES_MAX).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            return Err(Problem::new(
+                ErrorCode::BodyTooLarge,
+                format!("a body has at most {BATCH_BYTES_MAX} bytes"),
+            ));
+        }
+        Ok(Err(_)) => return Err(Problem::new(ErrorCode::InvalidRequest, "the body broke off")),
+        Err(_) => {
+            let detail = format!("a body must be there {} s after its head", most.as_secs_f32());
+            return Err(Problem::new(ErrorCode::RequestTimeout, detail));
+        }
+    };
+    if !may_have_body && !body.is_empty() {
+        return Err(Problem::new(ErrorCode::InvalidRequest, "a request of this method has no body"));
+    }
+    if let Some(expect) = fields.get(Field::Expect)
+        && !expect.eq_ignore_ascii_case("100-continue")
+    {
+        return Err(Problem::new(
+            ErrorCode::ExpectationFailed,
+            "the only expectation that is met is 100-continue",
+        ));
+    }
+    Ok(Request {
+        method: parts.method.as_str().to_owned(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or("").to_owned(),
+        fields: fields.into_owned(),
+        body,
+    })
+}
+
+fn assemble(
+    context: &Context,
+    response: Response,
+    events: Option<Box<Events>>,
+    method: &str,
+    origin: Option<&str>,
+) -> http::Response<Body> {
+    let cors = context.front.cors.fields(context.front.cors.listed(origin));
+    let mut head = http::Response::builder().status(response.status).header("cache-control", "no-store");
+    let content = [("content-type", response.content_type), ("content-encoding", response.content_encoding)];
+    for (name, value) in
+        content.into_iter().filter_map(|(name, value)| Some((name, value?))).chain(cors.iter())
+    {
+        head = head.header(name, value);
+    }
+    for (name, value) in &response.fields {
+        head = head.header(*name, value);
+    }
+    let body = match events {
+        Some(events) => {
+            let next = |mut events: Box<Events>| async { events.next().await.map(|event| (event, events)) };
+            Either::Right(StreamBody::new(
+                stream::unfold(events, next).map(|event| Ok(Frame::data(event))).boxed_local(),
+            ))
+        }
+        None => {
+            if response.status != 204 {
+                head = head.header("content-length", response.body.len());
+            }
+            Either::Left(Full::new(if method == "HEAD" { Bytes::new() } else { response.body }))
+        }
+    };
+    head.body(body).expect("status and fields are made by us, of legal characters")
+}
+
+/// Runs what hyper spawns on the worker's own thread.
+#[derive(Clone, Copy)]
+struct LocalExecutor;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// A stream of which some bytes were read already.
+pub(crate) struct Rewound<S> {
+    stream: S,
+    read: Vec<u8>,
+    at: usize,
+}
+
+impl<S> Rewound<S> {
+    pub(crate) fn new(stream: S, read: Vec<u8>) -> Self {
+        Self { stream, read, at: 0 }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+    fn poll_read(self: Pin<&mut Self>, task: &mut Task<'_>, space: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.at == this.read.len() {
+            return Pin::new(&mut this.stream).poll_read(task, space);
+        }
+        let count = space.remaining().min(this.read.len() - this.at);
+        space.put_slice(&this.read[this.at..this.at + count]);
+        this.at += count;
+        if this.at == this.read.len() {
+            (this.read, this.at) = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+    fn poll_write(self: Pin<&mut Self>, task: &mut Task<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(task, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(task)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(task)
+    }
+}

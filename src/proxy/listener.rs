@@ -1,0 +1,243 @@
+//! Sockets and threads: one single-threaded runtime a core, all listening on one port.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener as StdListener},
+    rc::Rc,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use recvsvr::Worker;
+use rustls::ServerConfig;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::LocalOptions,
+    sync::watch,
+};
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
+
+use super::{
+    clocks::Clocks,
+    connection::{self, SCRATCH_BYTES},
+    front::{Context, Front, PerAddress},
+    http2,
+};
+
+/// Connections that wait to be accepted, for each worker.
+const BACKLOG: i32 = 4096;
+
+/// How long a worker waits when it can't accept for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often a worker that is to end looks whether it still serves somebody.
+const BUSY_CHECK: Duration = Duration::from_millis(10);
+
+/// Threads of each worker that read the log; what they wait for is the disk.
+const READERS: usize = 4;
+
+/// Stack of a worker's thread: futures live on the heap, so little is needed.
+const STACK_BYTES: usize = 2 << 20;
+
+/// Binds the public address once for each worker (`SO_REUSEPORT`): the kernel spreads connections over them.
+///
+/// # Errors
+/// Why the address can't be bound. A port that another process listens on is in use, also if that process would
+/// share it.
+pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<StdListener>> {
+    // With SO_REUSEPORT set, a second server on the same port would be let in, and take half of the clients.
+    let probe = socket(address)?;
+    probe.bind(&address.into())?;
+    probe.listen(1)?;
+    let bound = probe.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    drop(probe);
+    (0..workers)
+        .map(|_| {
+            let socket = socket(bound)?;
+            socket.set_reuse_port(true)?;
+            socket.bind(&bound.into())?;
+            socket.listen(BACKLOG)?;
+            Ok(socket.into())
+        })
+        .collect()
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// The threads that serve clients.
+pub struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    stop: watch::Sender<Option<Instant>>,
+}
+
+/// How a worker hears that it is to end, and by when.
+struct Stop(watch::Receiver<Option<Instant>>);
+
+impl Stop {
+    async fn asked(mut self) -> Instant {
+        match self.0.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(deadline)) => *deadline,
+            // Whoever could have asked is gone.
+            _ => Instant::now(),
+        }
+    }
+}
+
+impl Workers {
+    /// Starts a worker for each listener.
+    ///
+    /// # Errors
+    /// Why a thread could not be started.
+    pub fn start(
+        front: &Arc<Front>,
+        tls: Option<&Arc<ServerConfig>>,
+        listeners: Vec<StdListener>,
+    ) -> io::Result<Self> {
+        let (stop, asked) = watch::channel(None);
+        let mut threads = Vec::new();
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let (front, stop, tls) = (Arc::clone(front), Stop(asked.clone()), tls.map(Arc::clone));
+            threads.push(
+                thread::Builder::new().name(format!("worker-{index}")).stack_size(STACK_BYTES).spawn(
+                    move || {
+                        let mut runtime = tokio::runtime::Builder::new_current_thread();
+                        runtime
+                            .enable_all()
+                            .max_blocking_threads(READERS)
+                            .thread_name(format!("reader-{index}"));
+                        match runtime.build_local(LocalOptions::default()) {
+                            Ok(runtime) => runtime.block_on(work(front, index, listener, tls, stop)),
+                            Err(error) => warn!(index, %error, "worker failed to start"),
+                        }
+                    },
+                )?,
+            );
+        }
+        Ok(Self { threads, stop })
+    }
+
+    /// Ends the workers as soon as none of them serves a request any more, and at `deadline` whatever they do.
+    /// Blocks until they have ended.
+    pub fn stop(self, deadline: Instant) {
+        // Fails only if no worker is left.
+        let _ = self.stop.send(Some(deadline));
+        for thread in self.threads {
+            if thread.join().is_err() {
+                warn!("a worker ended by a panic");
+            }
+        }
+    }
+}
+
+async fn work(
+    front: Arc<Front>,
+    index: usize,
+    listener: StdListener,
+    tls: Option<Arc<ServerConfig>>,
+    stop: Stop,
+) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return warn!(index, %error, "worker failed to listen"),
+    };
+    let worker = Worker::new(Arc::clone(&front.rooms), index);
+    let clocks = Clocks::new(front.timeouts);
+    let context = Rc::new(Context {
+        front,
+        worker: Rc::clone(&worker),
+        clocks: Rc::clone(&clocks),
+        scratch: std::cell::RefCell::new(vec![0; SCRATCH_BYTES].into()),
+    });
+    tokio::task::spawn_local(Rc::clone(&worker).follow_canary());
+    let acceptor = tls.map(TlsAcceptor::from);
+    let closing = async {
+        let deadline = stop.asked().await;
+        while clocks.is_busy() && Instant::now() < deadline {
+            tokio::time::sleep(BUSY_CHECK).await;
+        }
+    };
+    tokio::select! {
+        () = worker.run() => {}
+        () = Rc::clone(&clocks).sweep() => {}
+        () = accept(&listener, &context, acceptor.as_ref()) => {}
+        () = closing => {}
+    }
+}
+
+async fn accept(listener: &TcpListener, context: &Rc<Context>, tls: Option<&TlsAcceptor>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                tokio::task::spawn_local(admit(stream, peer, Rc::clone(context), tls.cloned()));
+            }
+            Err(error) if is_of_the_client(&error) => {
+                debug!(%error, "connection was gone before it was accepted")
+            }
+            Err(error) => {
+                warn!(%error, "connections can't be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_of_the_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}
+
+async fn admit(stream: TcpStream, peer: SocketAddr, context: Rc<Context>, tls: Option<TlsAcceptor>) {
+    let place = PerAddress::take(&context.front, peer.ip().to_canonical());
+    let _open = OpenConnection::new();
+    // Answers are written whole: nothing is gained by waiting for more to send.
+    if let Err(error) = stream.set_nodelay(true) {
+        return debug!(%error, "connection was gone before it began");
+    }
+    let Some(tls) = tls else {
+        return match place {
+            Ok(_place) => connection::serve(stream, context).await,
+            Err(problem) => Box::pin(connection::turn_away(stream, context, &problem)).await,
+        };
+    };
+    Box::pin(async move {
+        let shaken = tokio::time::timeout(context.front.timeouts.header, tls.accept(stream)).await;
+        let stream = match shaken {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return debug!(%error, "TLS handshake failed"),
+            Err(_) => return debug!("TLS handshake took too long"),
+        };
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        match place {
+            Err(problem) => connection::turn_away(stream, context, &problem).await,
+            Ok(_place) if is_http2 => http2::serve(stream, context).await,
+            Ok(_place) => connection::serve(stream, context).await,
+        }
+    })
+    .await;
+}
+
+/// Counts an open connection for as long as it lives.
+struct OpenConnection;
+
+impl OpenConnection {
+    fn new() -> Self {
+        metrics::gauge!(crate::metrics::CONNECTIONS).increment(1.0);
+        Self
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        metrics::gauge!(crate::metrics::CONNECTIONS).decrement(1.0);
+    }
+}

@@ -1,0 +1,51 @@
+//! A room's settings.
+
+use room::{Problem, RoomId, RoomKey};
+use sendsvr::{PatchMode, SettingsPatch, settings_json};
+use store::RoomView;
+
+use super::{check_json, messages::enter};
+use crate::proxy::{request::Request, response::Response, session::Session};
+
+/// `GET /v1/rooms/{room}`
+pub(super) async fn view(
+    session: &mut Session,
+    room: &RoomId,
+    request: &Request,
+) -> Result<Response, Problem> {
+    let caller = session.identify(&request.fields, &request.query()?)?;
+    caller.enter(room)?;
+    let key = RoomKey::new(caller.identity.app.clone(), room.clone());
+    let view = session.context.front.sender.view(&key).await?;
+    Ok(shown(session, room, &view))
+}
+
+/// `PUT /v1/rooms/{room}` replaces the settings, `PATCH` merges into them (RFC 7386).
+pub(super) async fn change(
+    session: &mut Session,
+    room: &RoomId,
+    request: &Request,
+) -> Result<Response, Problem> {
+    let (caller, key) = enter(session, room, request)?;
+    let mode = if request.method == "PUT" { PatchMode::Replace } else { PatchMode::Merge };
+    check_json(&request.fields, &["application/json", "application/merge-patch+json"])?;
+    let patch = SettingsPatch::from_json(&request.body, mode, room)?;
+    let view = session.context.front.sender.change_settings(&caller, &key, patch).await?;
+    Ok(shown(session, room, &view))
+}
+
+/// `DELETE /v1/rooms/{room}` closes the room.
+pub(super) async fn close(
+    session: &mut Session,
+    room: &RoomId,
+    request: &Request,
+) -> Result<Response, Problem> {
+    let (caller, key) = enter(session, room, request)?;
+    session.context.front.sender.change_settings(&caller, &key, SettingsPatch::closing()).await?;
+    Ok(Response::empty(204))
+}
+
+fn shown(session: &Session, room: &RoomId, view: &RoomView) -> Response {
+    let body = settings_json(room, &view.settings, &session.context.front.send_limits);
+    Response::json(200, body.to_string().into_bytes())
+}

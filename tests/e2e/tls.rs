@@ -1,0 +1,121 @@
+//! TLS, where a certificate is configured.
+
+use std::sync::Arc;
+
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::harness::{Conn, H2, Options, Request, Server, spawn_refused, texts};
+
+/// A certificate for localhost, on disk.
+struct Certificate {
+    dir: TempDir,
+    signed: rcgen::CertifiedKey<rcgen::KeyPair>,
+}
+
+impl Certificate {
+    fn new() -> Self {
+        let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let dir = TempDir::new().unwrap();
+        std::fs::write(dir.path().join("cert.pem"), signed.cert.pem()).unwrap();
+        std::fs::write(dir.path().join("key.pem"), signed.signing_key.serialize_pem()).unwrap();
+        Self { dir, signed }
+    }
+
+    fn toml(&self) -> String {
+        let path = |name: &str| self.dir.path().join(name).display().to_string();
+        format!("[tls]\ncert = {:?}\nkey = {:?}\n", path("cert.pem"), path("key.pem"))
+    }
+
+    async fn connect(&self, server: &Server, protocols: &[&str]) -> TlsStream<TcpStream> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.signed.cert.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let stream = TcpStream::connect(server.addr).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    }
+}
+
+fn agreed(stream: &TlsStream<TcpStream>) -> Option<&str> {
+    stream.get_ref().1.alpn_protocol().map(|name| std::str::from_utf8(name).unwrap())
+}
+
+#[tokio::test]
+async fn both_versions_of_http_are_negotiated() {
+    let certificate = Certificate::new();
+    let server = Server::start(Options::default().and(&certificate.toml())).await;
+    for (offered, expect) in [
+        (&["h2", "http/1.1"][..], Some("h2")),
+        (&["h2"], Some("h2")),
+        (&["http/1.1"], Some("http/1.1")),
+        (&[], None),
+    ] {
+        let stream = certificate.connect(&server, offered).await;
+        assert_eq!(agreed(&stream), expect, "{offered:?}");
+        let (send, poll) = (Request::send("r", &json!({ "text": "x" })), Request::poll("r", "tail=1"));
+        if expect == Some("h2") {
+            let h2 = H2::over(stream).await;
+            h2.call(&send).await.expect(201);
+            assert_eq!(texts(&h2.call(&poll).await.expect_json(200)["messages"]), ["x"]);
+        } else {
+            let mut conn = Conn::over(stream);
+            conn.call(&send).await.expect(201);
+            assert_eq!(texts(&conn.call(&poll).await.expect_json(200)["messages"]), ["x"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn parked_poll_is_answered_over_tls() {
+    let certificate = Certificate::new();
+    let server = Server::start(Options::default().and(&certificate.toml())).await;
+    let mut conn = Conn::over(certificate.connect(&server, &["http/1.1"]).await);
+    conn.send(&Request::poll("r", "timeout_ms=30000")).await;
+    server.await_parked(1.0).await;
+    let h2 = H2::over(certificate.connect(&server, &["h2"]).await).await;
+    h2.call(&Request::send("r", &json!({ "text": "woken" }))).await.expect(201);
+    assert_eq!(texts(&conn.answer().await.expect_json(200)["messages"]), ["woken"]);
+    conn.send(&Request::poll("r", "timeout_ms=30000")).await;
+    server.await_parked(1.0).await;
+    drop(conn);
+    server.await_unparked(0.0).await;
+}
+
+#[tokio::test]
+async fn plain_http_and_garbage_do_not_hurt() {
+    let certificate = Certificate::new();
+    let server = Server::start(Options::default().and(&certificate.toml())).await;
+    for bytes in
+        [Request::poll("r", "timeout_ms=0").encode(), vec![0; 1_000], b"\x16\x03\x01\xff\xff".repeat(500)]
+    {
+        let mut conn = server.conn().await;
+        drop(conn.try_write(&bytes).await);
+        // TLS may say goodbye by an alert, which is no HTTP answer.
+        assert!(conn.try_answer().await.is_err());
+    }
+    let mut conn = Conn::over(certificate.connect(&server, &[]).await);
+    conn.call(&Request::poll("r", "timeout_ms=0")).await.expect(200);
+}
+
+#[tokio::test]
+async fn certificate_that_cannot_be_read_is_no_start() {
+    let certificate = Certificate::new();
+    std::fs::write(certificate.dir.path().join("key.pem"), "no key").unwrap();
+    let refusal = spawn_refused(Options::default().and(&certificate.toml())).await;
+    assert_eq!(refusal.code, Some(1), "{}", refusal.stderr);
+    assert!(refusal.stderr.contains("key.pem"), "{}", refusal.stderr);
+    std::fs::remove_file(certificate.dir.path().join("cert.pem")).unwrap();
+    let refusal = spawn_refused(Options::default().and(&certificate.toml())).await;
+    assert_eq!(refusal.code, Some(1), "{}", refusal.stderr);
+    assert!(refusal.stderr.contains("cert.pem"), "{}", refusal.stderr);
+}
