@@ -1,12 +1,13 @@
 //! What appending costs: [`RocksStore`] against a bare RocksDB behind the same kind of writing thread.
 //!
 //! ```text
-//! cargo run --release -p bigroom-store --example append_bench [FOLDER]
+//! cargo run --release -p bigroom-store --example append_bench [FOLDER [CONTENDER [PRODUCERS]]]
 //! ```
 //!
 //! Both make one batch of what is queued, write it with one sync and answer; the bare one knows no rooms, heads, ids,
 //! notices or limits. Runs alternate, since the speed of a shared disk changes by the minute: only the ratio of neighbours
-//! counts. FOLDER (default: the system's folder for temporary files) must be on a disk, not in memory.
+//! counts. FOLDER (default: the system's folder for temporary files) must be on a disk, not in memory. CONTENDER (`bare`, `store`
+//! or `store-with-ids`) and PRODUCERS leave only those runs, for a caller that alternates them with others of its own.
 
 use std::{
     env, fmt,
@@ -36,6 +37,18 @@ enum Contender {
     StoreWithIds,
 }
 
+impl Contender {
+    const ALL: [Self; 3] = [Self::Bare, Self::Store, Self::StoreWithIds];
+
+    const fn argument(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Store => "store",
+            Self::StoreWithIds => "store-with-ids",
+        }
+    }
+}
+
 impl fmt::Display for Contender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -48,6 +61,20 @@ impl fmt::Display for Contender {
 
 fn main() -> Result<(), AnyError> {
     let folder = env::args_os().nth(1).map_or_else(env::temp_dir, PathBuf::from);
+    let contenders = match env::args().nth(2) {
+        None => Contender::ALL.to_vec(),
+        Some(wanted) => {
+            let found = Contender::ALL.into_iter().find(|contender| contender.argument() == wanted);
+            vec![
+                found
+                    .ok_or_else(|| format!("CONTENDER is {wanted}, must be bare, store or store-with-ids"))?,
+            ]
+        }
+    };
+    let counts = match env::args().nth(3) {
+        None => PRODUCERS.to_vec(),
+        Some(count) => vec![count.parse().map_err(|error| format!("PRODUCERS is {count}: {error}"))?],
+    };
     println!(
         "{TEXT_BYTES}-byte texts to 10 rooms, each answered after its sync, {RUN:?} a run, in {}",
         folder.display()
@@ -56,9 +83,10 @@ fn main() -> Result<(), AnyError> {
         "{:<16} {:>9} {:>11} {:>9} {:>9} {:>7}",
         "", "producers", "appends/s", "p50 ms", "p99 ms", "ratio"
     );
-    for producers in PRODUCERS {
-        let mut bare_rate = 0.0;
-        for contender in [Contender::Bare, Contender::Store, Contender::StoreWithIds] {
+    for producers in counts {
+        // Without a run of the bare one there is nothing to compare with.
+        let mut bare_rate = f64::NAN;
+        for &contender in &contenders {
             let dir = tempfile::tempdir_in(&folder)?;
             let mut times = run(contender, dir.path(), producers)?;
             times.sort_unstable();

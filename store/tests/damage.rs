@@ -383,11 +383,13 @@ async fn damage_met_while_reading_is_no_silent_hole() {
 async fn manifest_cut_short_is_refused_before_anything_is_deleted() {
     let crashed = crashed().await;
     let closed = tempfile::tempdir().unwrap();
-    copy(crashed.path(), closed.path());
-    open(closed.path()).close().await;
+    let store = open(closed.path());
+    fill(&store).await;
+    fill(&store).await;
+    store.close().await;
     for sample in [&crashed, &closed] {
         let bytes = fs::metadata(&files(sample.path(), "MANIFEST", "")[0]).unwrap().len() as usize;
-        for cut in (0..bytes).step_by(23) {
+        for cut in (0..bytes).step_by(5) {
             let dir = tempfile::tempdir().unwrap();
             copy(sample.path(), dir.path());
             edit(&files(dir.path(), "MANIFEST", "")[0], |manifest| manifest.truncate(cut));
