@@ -4,21 +4,22 @@ use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use dashmap::{DashMap, Entry};
 use parking_lot::Mutex;
-use room::{ErrorCode, List, Notice, NoticeSink, PerList, PollPolicy, Problem, RoomKey, Seq};
-use store::{Range, Store, StoreError, StoreOptions};
+use room::{Change, ErrorCode, List, Notice, NoticeSink, PerList, PollPolicy, Problem, RoomKey, Seq};
+use store::{Range, RoomView, Store, StoreError, StoreOptions};
 use tokio::sync::{Notify, Semaphore, watch};
 use tracing::{error, warn};
 
 use crate::{
     live_room::{Applied, LiveRoom, begin_load},
     metrics,
+    snapshot::Snapshot,
     tail::TailLimits,
     worker::Mailbox,
 };
@@ -84,6 +85,10 @@ pub struct Rooms {
     /// How far each worker has heard of the canary.
     pub(crate) canaries: Box<[watch::Sender<Seq>]>,
     pub(crate) loads: Arc<Semaphore>,
+    /// Notices taken so far.
+    noticed: AtomicU64,
+    /// By how many the store's count was ahead of ours when the log was last compared.
+    missed_before: Mutex<Option<u64>>,
     behind: Mutex<HashSet<RoomKey>>,
     pull_wanted: Notify,
     started: Instant,
@@ -103,6 +108,8 @@ impl Rooms {
             mailboxes: (0..options.workers).map(|_| Mailbox::default()).collect(),
             canaries: (0..options.workers).map(|_| watch::Sender::new(Seq(0))).collect(),
             loads: Arc::new(Semaphore::new(LOADS_MAX)),
+            noticed: AtomicU64::new(0),
+            missed_before: Mutex::default(),
             behind: Mutex::default(),
             pull_wanted: Notify::new(),
             started: Instant::now(),
@@ -283,24 +290,44 @@ impl Rooms {
         }
     }
 
-    /// A lost notice costs at most a second: rooms with readers that heard nothing since the last look are
-    /// compared with the log. Where the store can tell that no notice was lost, there is nothing to look for.
+    /// A lost notice costs at most a second: rooms with readers are compared with the log. Where the store can tell
+    /// that no notice was lost, there is nothing to look for.
     async fn look(&self) {
+        let given = self.store.notices();
+        let taken = self.noticed.load(Ordering::Acquire);
+        let missed = given.map(|given| given.wrapping_sub(taken));
+        if missed.is_some() && missed == *self.missed_before.lock() {
+            return;
+        }
         let rooms: Vec<_> =
             self.rooms.iter().filter(|room| !room.is_idle()).map(|room| Arc::clone(room.value())).collect();
+        let mut has_looked = true;
         for room in rooms {
-            let Some(last) = room.with_snapshot(|s| s.map(|s| s.last())) else { continue };
             let changes = room.changes.load(Ordering::Relaxed);
+            let Some(snapshot) = room.snapshot() else { continue };
             match self.store.view(&room.key).await {
-                Ok(view) => {
-                    let is_behind = List::ALL.into_iter().any(|list| view.bounds[list].last > last[list]);
-                    let is_quiet = room.changes.load(Ordering::Relaxed) == changes;
-                    if is_behind && is_quiet {
-                        self.pull(&room, "look").await;
-                    }
+                // A notice came meanwhile: the view may be older than what it brought.
+                Ok(_) if room.changes.load(Ordering::Relaxed) != changes => has_looked = false,
+                Ok(view) => self.catch_up(&room, &snapshot, view).await,
+                Err(error) => {
+                    has_looked = false;
+                    warn!(room = %room.key, %error, "look at the log failed");
                 }
-                Err(error) => warn!(room = %room.key, %error, "look at the log failed"),
             }
+        }
+        if has_looked {
+            *self.missed_before.lock() = missed;
+        }
+    }
+
+    /// Takes what a room's view has and its snapshot lacks.
+    async fn catch_up(&self, room: &Arc<LiveRoom>, snapshot: &Snapshot, view: RoomView) {
+        if view.settings != snapshot.settings {
+            let change = Change::Settings { settings: view.settings, bounds: view.bounds };
+            self.take(&Notice { room: room.key.clone(), epoch: self.store.epoch(), change });
+        }
+        if List::ALL.into_iter().any(|list| view.bounds[list].last > snapshot.lists[list].last()) {
+            self.pull(room, "look").await;
         }
     }
 
@@ -350,6 +377,14 @@ fn room_ref(rooms: &DashMap<RoomKey, Arc<LiveRoom>>, key: &RoomKey) -> Option<Ar
 
 impl NoticeSink for Rooms {
     fn notice(&self, notice: &Notice) {
+        self.take(notice);
+        // Afterwards: whoever reads the count finds what it counts.
+        self.noticed.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+impl Rooms {
+    fn take(&self, notice: &Notice) {
         let Some(room) = room_ref(&self.rooms, &notice.room) else { return };
         match room.apply(notice, self.tail_limits(), &self.options.store) {
             Applied::News => self.tell(Some(room)),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use room::{Epoch, PerList, RoomHash, RoomSettings, Seq};
+use room::{Epoch, PerList, RoomHash, RoomSettings};
 
 use crate::{
     encode::{Encoded, Form},
@@ -67,11 +67,6 @@ impl Snapshot {
         accepted_at_us: PerList<u64>,
     ) -> Self {
         Self { epoch, room, settings, lists, accepted_at_us, encodings: Encodings::default() }
-    }
-
-    /// The sequences up to which a reader at the end has everything.
-    pub(crate) fn last(&self) -> PerList<Seq> {
-        PerList::from_fn(|list| self.lists[list].last())
     }
 
     /// The encoding for `key`, made by `encode` if there is none of the last second. Whoever comes while it is

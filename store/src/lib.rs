@@ -152,6 +152,12 @@ pub trait Store: Send + Sync + 'static {
     /// From now on, tells `sink` of every change.
     fn subscribe(&self, sink: Arc<dyn NoticeSink>);
 
+    /// How many notices every sink should have been given so far, where the engine can tell that cheaply. A sink
+    /// that has taken as many more as this has grown has missed none, and need not look at the log for what it missed.
+    fn notices(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether the store can be written and read, by its latest experience.
     ///
     /// # Errors

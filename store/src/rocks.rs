@@ -24,7 +24,10 @@ mod writer;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::{self, JoinHandle},
 };
 
@@ -80,6 +83,8 @@ struct Shared {
     rooms: RoomCache,
     health: Health,
     sinks: Mutex<Arc<[Arc<dyn NoticeSink>]>>,
+    /// Notices given, and once more for each time that the log was opened again: a write that had failed may be there.
+    notices: AtomicU64,
 }
 
 impl Shared {
@@ -168,6 +173,7 @@ impl RocksStore {
             rooms: RoomCache::default(),
             health: Health::default(),
             sinks: Mutex::new(Arc::from([])),
+            notices: AtomicU64::new(0),
         });
         let (writer, operations) = queue(WRITES_QUEUED_MAX, metrics::Queue::Writer);
         let (reads, taker) = queue(READS_QUEUED_MAX, metrics::Queue::Reader);
@@ -294,6 +300,10 @@ impl Store for RocksStore {
     async fn change_settings(&self, room: &RoomKey, change: SettingsChange) -> Result<RoomView, StoreError> {
         let room = room.clone();
         self.write(|answer| Operation::ChangeSettings { room, change, answer }).await
+    }
+
+    fn notices(&self) -> Option<u64> {
+        Some(self.shared.notices.load(Ordering::Acquire))
     }
 
     fn subscribe(&self, sink: Arc<dyn NoticeSink>) {

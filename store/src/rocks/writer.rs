@@ -5,7 +5,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -152,6 +152,7 @@ impl Writer {
         }
         self.shared.rooms.put_all(effects.rooms.iter().cloned());
         let sinks = self.shared.sinks();
+        self.shared.notices.fetch_add(effects.notices.len() as u64, Ordering::AcqRel);
         for notice in &effects.notices {
             sinks.iter().for_each(|sink| tell(sink.as_ref(), notice));
         }
@@ -213,6 +214,7 @@ impl Writer {
             Ok(()) => {
                 self.retry = None;
                 self.background_errors = 0;
+                self.shared.notices.fetch_add(1, Ordering::AcqRel);
                 self.shared.health.set_write_failure(None);
                 info!("the log can be written again");
             }
