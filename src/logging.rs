@@ -1,5 +1,7 @@
 //! Log lines, on stderr.
 
+use std::io::IsTerminal as _;
+
 use anyhow::Context;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, fmt};
@@ -28,7 +30,8 @@ pub(crate) fn is_level(text: &str) -> bool {
 /// If a log is set up already.
 pub fn init(log: &Log) -> anyhow::Result<()> {
     let filter = EnvFilter::builder().parse(&log.level).context("read log.level")?;
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for people who look at a terminal, not for files and pipes.
+    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     match log.format {
         LogFormat::Human => lines.try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

@@ -81,7 +81,12 @@ impl Access {
         query: &Query<'_>,
         now_ms: u64,
     ) -> Result<&'s Caller, Problem> {
-        let token = if self.verifier.is_some() { token(fields, query)? } else { None };
+        let token = match (token(fields, query), &self.verifier) {
+            (token, Some(_)) => token?,
+            (Err(problem), None) if problem.code == ErrorCode::InvalidParameter => return Err(problem),
+            // Without keys nothing can be said of a token, so none is asked for.
+            (_, None) => None,
+        };
         let is_known = seen.as_ref().is_some_and(|caller| {
             caller.said.is(token, query)
                 && caller.expires_at_ms > now_ms

@@ -28,7 +28,7 @@ use super::{
     request::{Reply, Request},
     response::{Framing, Response, wire, write_head},
     routes,
-    session::{Begun, Session, wants_events},
+    session::{Begun, Connected, Session, wants_events},
 };
 
 /// Bytes of later requests that are read while one is served; beyond it, the client has to wait.
@@ -93,7 +93,7 @@ pub(crate) async fn serve<S: Stream>(stream: S, context: Rc<Context>) {
         connection.ticket.enter(if connection.pending.is_empty() { Phase::Idle } else { Phase::Head });
         let goes_on = match poll_fn(|task| connection.step(task)).await {
             Step::End => return,
-            Step::Refuse(problem) => return Box::pin(connection.refuse(&problem)).await,
+            Step::Refuse(problem) => return Box::pin(connection.refuse(&problem, None)).await,
             Step::Http2 => return Box::pin(connection.upgrade()).await,
             Step::Poll(Ok(begun), manner) => connection.answer_poll(begun, &manner).await,
             Step::Poll(Err(problem), manner) => Box::pin(connection.answer_problem(problem, &manner)).await,
@@ -107,15 +107,15 @@ pub(crate) async fn serve<S: Stream>(stream: S, context: Rc<Context>) {
 
 /// Tells a client that it can't be served, whatever it may want, and ends its connection.
 pub(crate) async fn turn_away<S: Stream>(stream: S, context: Rc<Context>, problem: &Problem) {
-    Connection::new(stream, context).refuse(problem).await;
+    Connection::new(stream, context).refuse(problem, None).await;
 }
 
 impl<S: Stream> Connection<S> {
     fn new(stream: S, context: Rc<Context>) -> Self {
-        let connection = context.front.next_connection();
+        let connected = Connected::new(&context);
         Self {
             stream,
-            session: Session::new(&context, connection),
+            session: Session::new(&context, &connected),
             ticket: context.clocks.register(),
             context,
             pending: Vec::new(),
@@ -268,8 +268,8 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Answers bytes that are no request, and ends the connection.
-    async fn refuse(&mut self, problem: &Problem) {
-        let manner = Manner { keeps_alive: false, origin: None };
+    async fn refuse(&mut self, problem: &Problem, origin: Option<Box<str>>) {
+        let manner = Manner { keeps_alive: false, origin };
         self.write(&Response::problem(problem), &manner, "").await;
     }
 
@@ -294,16 +294,16 @@ impl<S: Stream> Connection<S> {
             Ok(Ok(body)) => body,
             Ok(Err(BodyError::Gone)) => return false,
             Ok(Err(BodyError::Refused(problem))) => {
-                self.refuse(&problem).await;
+                self.refuse(&problem, manner.origin).await;
                 return false;
             }
             Err(_) => {
                 let detail = format!("a body must be there {} s after its head", most.as_secs_f32());
-                self.refuse(&Problem::new(ErrorCode::RequestTimeout, detail)).await;
+                self.refuse(&Problem::new(ErrorCode::RequestTimeout, detail), manner.origin).await;
                 return false;
             }
         };
-        let session = Session::new(&self.context, self.session.connection);
+        let session = Session::new(&self.context, &self.session.connection);
         let reply = {
             let Self { stream, context, pending, .. } = self;
             let mut respond = pin!(routes::respond(session, &request));

@@ -1,13 +1,14 @@
 //! HTTP/2, with prior knowledge or by ALPN: hyper speaks it, [`super::routes`] answers.
 
 use std::{
+    cell::Cell,
     convert::Infallible,
     future::Future,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context as Task, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -23,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::debug;
 
 use super::{
+    clocks::Phase,
     connection::Stream,
     events::Events,
     fields::{Field, Fields},
@@ -30,36 +32,93 @@ use super::{
     request::{Reply, Request},
     response::Response,
     routes,
-    session::Session,
+    session::{Connected, Session},
 };
+
+/// How long a ping may go unanswered.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often a connection looks whether it should end.
+const LOOK_MIN: Duration = Duration::from_millis(10);
+const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// Requests of one connection that are served at a time.
 const STREAMS_MAX: u32 = 256;
 
 type Body = Either<Full<Bytes>, StreamBody<LocalBoxStream<'static, Result<Frame<Bytes>, Infallible>>>>;
 
-/// Serves an HTTP/2 connection until it ends.
+/// Serves an HTTP/2 connection until it ends: by the client, because it was idle for too long, or in a drain as
+/// soon as nothing is under way.
 pub(crate) async fn serve<S: Stream>(stream: S, context: Rc<Context>) {
-    let connection = context.front.next_connection();
+    let connected = Connected::new(&context);
+    let activity = Rc::new(Activity { requests: Cell::new(0), idle_since: Cell::new(Instant::now()) });
+    let idle_most = context.front.timeouts.idle;
     let mut builder = hyper::server::conn::http2::Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEAD_BYTES_MAX as u32)
         // A connection whose client is gone without a word is found out by this.
-        .keep_alive_interval(context.front.timeouts.idle)
-        .keep_alive_timeout(Duration::from_secs(20));
-    let service = service_fn(move |request| answer(Rc::clone(&context), connection, request));
-    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
-        debug!(%error, "http/2 connection ended");
+        .keep_alive_interval(idle_most)
+        .keep_alive_timeout(PING_TIMEOUT);
+    let service = {
+        let (context, activity) = (Rc::clone(&context), Rc::clone(&activity));
+        service_fn(move |request| {
+            answer(Rc::clone(&context), Rc::clone(&connected), Rc::clone(&activity), request)
+        })
+    };
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut look = tokio::time::interval((idle_most / 4).clamp(LOOK_MIN, LOOK_MAX));
+    loop {
+        tokio::select! {
+            served = serving.as_mut() => {
+                if let Err(error) = served {
+                    debug!(%error, "http/2 connection ended");
+                }
+                return;
+            }
+            _ = look.tick() => {
+                let is_idle = activity.requests.get() == 0 && activity.idle_since.get().elapsed() >= idle_most;
+                if is_idle || context.front.check_open().is_err() {
+                    serving.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+/// What is under way on a connection.
+struct Activity {
+    requests: Cell<usize>,
+    idle_since: Cell<Instant>,
+}
+
+/// A request that is under way, for as long as it lives.
+struct UnderWay(Rc<Activity>);
+
+impl UnderWay {
+    fn new(activity: Rc<Activity>) -> Self {
+        activity.requests.set(activity.requests.get() + 1);
+        Self(activity)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.requests.set(self.0.requests.get() - 1);
+        self.0.idle_since.set(Instant::now());
     }
 }
 
 async fn answer(
     context: Rc<Context>,
-    connection: u64,
+    connected: Rc<Connected>,
+    activity: Rc<Activity>,
     request: hyper::Request<Incoming>,
 ) -> Result<http::Response<Body>, Infallible> {
+    let under_way = UnderWay::new(activity);
+    let ticket = context.clocks.register();
+    ticket.enter(Phase::Served);
     let method = request.method().as_str().to_owned();
     let origin = request
         .headers()
@@ -67,14 +126,15 @@ async fn answer(
         .and_then(|origin| origin.to_str().ok())
         .map(str::to_owned);
     let reply = match read(&context, request).await {
-        Ok(request) => routes::respond(Session::new(&context, connection), &request).await,
+        Ok(request) => routes::respond(Session::new(&context, &connected), &request).await,
         Err(problem) => Reply::Whole(Response::problem(&problem)),
     };
     let (response, events) = match reply {
         Reply::Whole(response) => (response, None),
-        Reply::Events(events) => {
-            (Response { content_type: Some("text/event-stream"), ..Response::empty(200) }, Some(events))
-        }
+        Reply::Events(events) => (
+            Response { content_type: Some("text/event-stream"), ..Response::empty(200) },
+            Some((events, under_way)),
+        ),
     };
     Ok(assemble(&context, response, events, &method, origin.as_deref()))
 }
@@ -126,7 +186,7 @@ async fn read(context: &Context, request: hyper::Request<Incoming>) -> Result<Re
 fn assemble(
     context: &Context,
     response: Response,
-    events: Option<Box<Events>>,
+    events: Option<(Box<Events>, UnderWay)>,
     method: &str,
     origin: Option<&str>,
 ) -> http::Response<Body> {
@@ -143,7 +203,9 @@ fn assemble(
     }
     let body = match events {
         Some(events) => {
-            let next = |mut events: Box<Events>| async { events.next().await.map(|event| (event, events)) };
+            let next = async |(mut events, under_way): (Box<Events>, UnderWay)| {
+                events.next().await.map(|event| (event, (events, under_way)))
+            };
             Either::Right(StreamBody::new(
                 stream::unfold(events, next).map(|event| Ok(Frame::data(event))).boxed_local(),
             ))

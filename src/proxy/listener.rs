@@ -36,9 +36,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often a worker that is to end looks whether it still serves somebody.
 const BUSY_CHECK: Duration = Duration::from_millis(10);
 
-/// Threads of each worker that read the log; what they wait for is the disk.
-const READERS: usize = 4;
-
 /// Stack of a worker's thread: futures live on the heap, so little is needed.
 const STACK_BYTES: usize = 2 << 20;
 
@@ -109,10 +106,7 @@ impl Workers {
                 thread::Builder::new().name(format!("worker-{index}")).stack_size(STACK_BYTES).spawn(
                     move || {
                         let mut runtime = tokio::runtime::Builder::new_current_thread();
-                        runtime
-                            .enable_all()
-                            .max_blocking_threads(READERS)
-                            .thread_name(format!("reader-{index}"));
+                        runtime.enable_all();
                         match runtime.build_local(LocalOptions::default()) {
                             Ok(runtime) => runtime.block_on(work(front, index, listener, tls, stop)),
                             Err(error) => warn!(index, %error, "worker failed to start"),

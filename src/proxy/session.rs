@@ -1,6 +1,6 @@
 //! A client over its requests: who it is, which room it follows, the poll that it waits for.
 
-use std::{future::poll_fn, rc::Rc};
+use std::{cell::Cell, future::poll_fn, rc::Rc};
 
 use recvsvr::{Answer, Ask, Compression, Follower, Form, Format, Start, Started, now_ms};
 use room::{
@@ -20,8 +20,21 @@ pub(crate) struct Session {
     pub(crate) caller: Option<Box<Caller>>,
     room: Option<RoomKey>,
     pub(crate) follower: Option<Follower>,
+    /// What it shares with the other requests of its connection.
+    pub(crate) connection: Rc<Connected>,
+}
+
+/// A connection, as its requests see it.
+pub(crate) struct Connected {
     /// A number that no other connection of this process has.
-    pub(crate) connection: u64,
+    pub(crate) number: u64,
+    has_polled: Cell<bool>,
+}
+
+impl Connected {
+    pub(crate) fn new(context: &Context) -> Rc<Self> {
+        Rc::new(Self { number: context.front.next_connection(), has_polled: Cell::new(false) })
+    }
 }
 
 /// A poll that has begun.
@@ -44,7 +57,8 @@ pub(crate) struct Finished {
 }
 
 impl Session {
-    pub(crate) fn new(context: &Rc<Context>, connection: u64) -> Self {
+    pub(crate) fn new(context: &Rc<Context>, connection: &Rc<Connected>) -> Self {
+        let connection = Rc::clone(connection);
         Self { context: Rc::clone(context), caller: None, room: None, follower: None, connection }
     }
 
@@ -96,7 +110,8 @@ impl Session {
             form: form(fields),
         };
         let place = self.context.front.access.take_poll_place(caller)?;
-        if self.follower.is_none() && matches!(start, Start::At(_)) {
+        // A client that has a cursor, on a connection that has not polled yet, was connected before.
+        if !self.connection.has_polled.replace(true) && matches!(start, Start::At(_)) {
             metrics::counter!(crate::metrics::RECONNECTS).increment(1);
         }
         let follower = self.follower.get_or_insert_with(|| Follower::new(&self.context.worker));
@@ -142,7 +157,7 @@ pub(crate) async fn finish(
             }
             Started::Later(read) => match read.await? {
                 Some(answer) => return Ok(Finished { answer, was_parked }),
-                None => follower.ask(key, ask)?,
+                None => follower.ask_again(key, ask)?,
             },
         };
     }

@@ -3,6 +3,7 @@
 
 mod bodies;
 mod framing;
+mod fuzz;
 mod heads;
 mod http2;
 mod paths;

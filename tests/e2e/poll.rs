@@ -5,6 +5,7 @@ mod cache;
 mod cursor;
 mod formats;
 mod hold;
+mod interval;
 mod order;
 mod several_rooms;
 mod stream;

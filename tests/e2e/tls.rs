@@ -1,6 +1,9 @@
 //! TLS, where a certificate is configured.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use serde_json::json;
@@ -118,4 +121,18 @@ async fn certificate_that_cannot_be_read_is_no_start() {
     let refusal = spawn_refused(Options::default().and(&certificate.toml())).await;
     assert_eq!(refusal.code, Some(1), "{}", refusal.stderr);
     assert!(refusal.stderr.contains("cert.pem"), "{}", refusal.stderr);
+}
+
+#[tokio::test]
+async fn handshake_that_never_comes_runs_out_of_time() {
+    let certificate = Certificate::new();
+    let short = "[http]\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"\n";
+    let server = Server::start(Options::default().and(short).and(&certificate.toml())).await;
+    let asked = Instant::now();
+    for start in [&b""[..], b"\x16", b"\x16\x03\x01\x02\x00\x01"] {
+        let mut conn = server.conn().await;
+        conn.write(start).await;
+        conn.expect_end().await;
+    }
+    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
 }

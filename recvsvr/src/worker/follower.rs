@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
-use room::{Problem, RoomKey};
+use room::{Cursor, Problem, RoomKey};
 
 use super::{
     Answer, LocalRoom, Worker, now_ms, now_us,
@@ -21,7 +21,7 @@ use crate::{
     catch_up,
     encode::{Encoded, Form},
     hold::{Decision, Waiting, eligible_at_ms},
-    slice::Start,
+    slice::{Place, Start},
     snapshot::Snapshot,
 };
 
@@ -44,7 +44,7 @@ pub enum Started {
     Answer(Answer),
     /// The poll is parked: [`Follower::poll_answer`] has the answer in time.
     Parked,
-    /// The store must be read first. `None` means: it was, now ask again.
+    /// The store must be read first. `None` means: it was, now [`Follower::ask_again`].
     Later(LocalBoxFuture<'static, Result<Option<Answer>, Problem>>),
 }
 
@@ -54,6 +54,8 @@ pub struct Follower {
     worker: Rc<Worker>,
     slot: u32,
     room: Option<Rc<LocalRoom>>,
+    /// Where the poll stood when it was parked: "now" is the moment at which it was asked, not a later one.
+    stands: Option<Start>,
 }
 
 impl Follower {
@@ -61,7 +63,7 @@ impl Follower {
     #[must_use]
     pub fn new(worker: &Rc<Worker>) -> Self {
         let slot = worker.slots.borrow_mut().take();
-        Self { worker: Rc::clone(worker), slot, room: None }
+        Self { worker: Rc::clone(worker), slot, room: None, stands: None }
     }
 
     fn follow(&mut self, key: &RoomKey) -> Result<Rc<LocalRoom>, Problem> {
@@ -77,11 +79,30 @@ impl Follower {
         }
     }
 
-    /// Begins a poll: answers it if there is something to say, parks it otherwise.
+    /// Begins a poll: answers it if there is something to say, parks it otherwise. Ends the poll before it.
     ///
     /// # Errors
     /// `node_full` if no more polls or rooms fit.
     pub fn ask(&mut self, key: &RoomKey, ask: &Ask) -> Result<Started, Problem> {
+        self.stands = None;
+        self.begin(key, ask)
+    }
+
+    /// Goes on with the poll that was begun last, under another deadline or because the store was read for it.
+    /// An answer that it has by now is given; otherwise it goes on from where it stood.
+    ///
+    /// # Errors
+    /// As [`Follower::ask`].
+    pub fn ask_again(&mut self, key: &RoomKey, ask: &Ask) -> Result<Started, Problem> {
+        let state = std::mem::replace(&mut self.worker.slots.borrow_mut().get(self.slot).state, State::Idle);
+        match state {
+            State::Answered(answer) => return Ok(Started::Answer(answer)),
+            parked => self.worker.slots.borrow_mut().get(self.slot).state = parked,
+        }
+        self.begin(key, &Ask { start: self.stands.unwrap_or(ask.start), ..*ask })
+    }
+
+    fn begin(&mut self, key: &RoomKey, ask: &Ask) -> Result<Started, Problem> {
         self.cancel();
         let room = self.follow(key)?;
         loop {
@@ -111,6 +132,9 @@ impl Follower {
                 return Ok(self.answer_now(&room, &snapshot, waiting, decision, terms, now_ms));
             };
             self.worker.check_room_for_poll()?;
+            let (epoch, hash) = (snapshot.epoch, room.room.hash);
+            let Place { seen, served_at_ms, .. } = place;
+            self.stands = Some(Start::At(Cursor { epoch, room: hash, seen, served_at_ms }));
             self.park(
                 &room,
                 Parked { room: Rc::clone(&room), waiting, limit: ask.limit, form: ask.form },

@@ -51,7 +51,7 @@ pub(super) fn enter(
     room: &RoomId,
     request: &Request,
 ) -> Result<(Caller, RoomKey), Problem> {
-    let connection = session.connection;
+    let connection = session.connection.number;
     let caller = session.identify(&request.fields, &request.query()?)?;
     caller.enter(room)?;
     Ok((Caller::new(&caller.identity, connection), RoomKey::new(caller.identity.app.clone(), room.clone())))

@@ -95,8 +95,9 @@ fn split(text: &str) -> Result<Vec<(&str, &str)>, Problem> {
 }
 
 async fn begin(mut follower: Follower, key: RoomKey, ask: Ask) -> Result<LegState, Problem> {
+    let mut started = follower.ask(&key, &ask)?;
     loop {
-        match follower.ask(&key, &ask)? {
+        match started {
             Started::Parked => return Ok(LegState::Parked(Box::new(Parked { follower, key, ask }))),
             Started::Answer(answer) => {
                 follower.delivered(&answer, false);
@@ -107,6 +108,7 @@ async fn begin(mut follower: Follower, key: RoomKey, ask: Ask) -> Result<LegStat
                     follower.delivered(&answer, false);
                     return Ok(LegState::Answered(answer));
                 }
+                started = follower.ask_again(&key, &ask)?;
             }
         }
     }
@@ -140,7 +142,7 @@ impl Leg {
         let LegState::Parked(parked) = &mut self.state else { return };
         let Parked { follower, key, ask } = &mut **parked;
         let ask = Ask { deadline_ms: 0, ..*ask };
-        let ended = match follower.ask(key, &ask) {
+        let ended = match follower.ask_again(key, &ask) {
             Ok(started) => finish(follower, key, &ask, started).await,
             Err(problem) => Err(problem),
         };

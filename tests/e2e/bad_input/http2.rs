@@ -60,7 +60,6 @@ async fn refusals_are_the_same_by_http2() {
         (Request::post(format!("/v1/rooms/{ROOM}/messages")).bare_body("{}"), 415, "unsupported_media_type"),
         (get().bare_body("a body"), 400, "invalid_request"),
         (get().header("expect", "weird"), 417, "expectation_failed"),
-        (Request::get(format!("/v1/rooms/{ROOM}/messages?_={}", "x".repeat(17_000))), 414, "uri_too_long"),
     ] {
         eprintln!("case: {:.200}", format!("{request:?}"));
         h2.call(&request).await.expect_problem(status, code);
@@ -74,10 +73,15 @@ async fn refusals_are_the_same_by_http2() {
 async fn headers_too_large_for_http2_are_refused() {
     let server = Server::start(Options::default()).await;
     let h2 = H2::open(server.addr).await;
-    let large = Request::poll(ROOM, "timeout_ms=0").header("x-long", "x".repeat(20_000));
-    // The framing layer may refuse it without a word.
-    if let Ok(answer) = h2.try_call(&large).await {
-        assert_eq!(answer.status, 431, "{answer:?}");
+    let long = "x".repeat(20_000);
+    for large in [
+        Request::poll(ROOM, "timeout_ms=0").header("x-long", long.as_str()),
+        Request::poll(ROOM, &format!("timeout_ms=0&_={long}")),
+    ] {
+        // To the framing layer the path is a header like others, and it may refuse without a word.
+        if let Ok(answer) = h2.try_call(&large).await {
+            assert!(matches!(answer.status, 414 | 431), "{answer:?}");
+        }
     }
     let again = H2::open(server.addr).await;
     again.call(&Request::poll(ROOM, "timeout_ms=0")).await.expect(200);

@@ -84,7 +84,12 @@ impl Conn {
 
     /// Sends FIN: the server reads the end of the stream, this side can still read.
     pub(crate) async fn finish(&mut self) {
-        self.io.shutdown().await.expect("shut down the sending side");
+        self.try_finish().await.expect("shut down the sending side");
+    }
+
+    /// [`Conn::finish`] where the server may have closed already.
+    pub(crate) async fn try_finish(&mut self) -> io::Result<()> {
+        self.io.shutdown().await
     }
 
     /// Reads the next answer, interim ones (1xx) included.

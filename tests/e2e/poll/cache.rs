@@ -32,12 +32,12 @@ async fn evicted_rooms_answer_from_the_log() {
 async fn rooms_with_parked_polls_stay_whatever_comes() {
     let server = Server::start(config(TEN_ROOMS)).await;
     let mut conns = Vec::new();
-    for at in 0..30 {
+    for at in 0..5 {
         let mut conn = server.conn().await;
         conn.send(&Request::poll(&format!("parked-{at}"), "timeout_ms=30000")).await;
         conns.push(conn);
     }
-    server.await_parked(30.0).await;
+    server.await_parked(5.0).await;
     for at in 0..100 {
         server.poll(&format!("passing-{at}"), "timeout_ms=0").await;
     }
@@ -45,6 +45,35 @@ async fn rooms_with_parked_polls_stay_whatever_comes() {
         server.say(&format!("parked-{at}"), &at.to_string()).await;
         assert_eq!(texts(&conn.answer().await.expect_json(200)["messages"]), [at.to_string()]);
     }
+}
+
+#[tokio::test]
+async fn node_with_parked_polls_in_every_room_is_full() {
+    let server = Server::start(config(TEN_ROOMS)).await;
+    let mut held = Vec::new();
+    for at in 0..15 {
+        let mut conn = server.conn().await;
+        conn.send(&Request::poll(&format!("room-{at}"), "timeout_ms=30000")).await;
+        let refused = tokio::time::timeout(Duration::from_millis(200), conn.readable()).await.is_ok();
+        if refused {
+            conn.answer().await.expect_problem(503, "node_full");
+        } else {
+            held.push((at, conn));
+        }
+    }
+    // The server's own room takes one of the ten places.
+    assert!((9..=10).contains(&held.len()), "{} rooms were held", held.len());
+    for (at, conn) in &mut held {
+        server.say(&format!("room-{at}"), "still here").await;
+        assert_eq!(texts(&conn.answer().await.expect_json(200)["messages"]), ["still here"]);
+    }
+    // A connection keeps its last room at hand for its next poll; without it the room makes place.
+    drop(held);
+    eventually(DEADLINE, "a place for another room", || async {
+        let answer = server.call(Request::poll("room-14", "timeout_ms=0")).await;
+        if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::harness::{Options, Server, Stopped, seqs};
+use crate::harness::{Options, Request, Server, Stopped, seqs};
 
 /// A server that has some messages, after a crash.
 async fn crashed() -> Stopped {
@@ -110,4 +110,35 @@ async fn torn_last_record_is_fine() {
     assert!(kept.len() >= 49, "only the last record was torn, {} are left", kept.len());
     assert_eq!(kept, (1..=kept.len() as u64).collect::<Vec<_>>());
     assert_eq!(server.say("r", "next").await["seq"], kept.len() + 1);
+}
+
+#[tokio::test]
+async fn damage_found_while_reading_is_told_and_no_hole() {
+    let server = Server::start(Options::default()).await;
+    let messages: Vec<_> =
+        (0..100).map(|at| json!({ "text": at.to_string(), "data": "x".repeat(5_000) })).collect();
+    server.batch("r", &json!(messages)).await;
+    let stopped = server.stop().await;
+    // A clean stop has written everything into tables; the largest holds the messages.
+    let files = fs::read_dir(log(&stopped)).unwrap().map(|entry| entry.unwrap().path());
+    let tables = files.filter(|path| path.extension().is_some_and(|extension| extension == "sst"));
+    let table = tables.max_by_key(|path| fs::metadata(path).unwrap().len()).expect("a table");
+    let mut bytes = fs::read(&table).unwrap();
+    let at = bytes.len() / 3;
+    for byte in &mut bytes[at..at + 64] {
+        *byte ^= 0x55;
+    }
+    fs::write(&table, bytes).unwrap();
+
+    let server = stopped.start().await;
+    for request in [
+        Request::get("/v1/rooms/r/history?since=0&limit=1000"),
+        Request::poll("r", "cursor=-1&limit=1000&timeout_ms=0"),
+    ] {
+        let problem = server.call(request).await.expect_problem(500, "internal");
+        assert!(!problem.to_string().contains(".sst"), "paths stay in the log: {problem}");
+    }
+    assert_eq!(server.ops_get("/readyz").await.status, 503);
+    assert_eq!(server.ops_get("/healthz").await.status, 200);
+    assert!(server.metric("bigroom_log_corruption_total", &[]).await >= 1.0);
 }
