@@ -68,8 +68,14 @@ deps-check: ## licences, sources and duplicates of dependencies; known vulnerabi
 	fi
 
 .PHONY: bench
-bench: ## run the benchmarks; ARGS passes flags
-	@$(with_rocksdb) cargo bench --workspace --locked -- $(ARGS)
+# Nothing else should run meanwhile: the report says what did. One cargo command builds what the run needs, so that all of it is
+# of the same source.
+bench: ## measure what it costs, beside a floor and peers, into docs/benchmarks; ARGS="--quick" only shows that it works
+	@$(with_rocksdb) \
+	cargo build --release --locked -p bigroom -p bigroom-store -p bigroom-loadtest --bin bigroom --bin loadtest --example append_bench; \
+	release="$${CARGO_TARGET_DIR:-target}/release"; \
+	"$$release/loadtest" bench --server "$$release/bigroom" --append-bench "$$release/examples/append_bench" \
+	    $(or $(ARGS),--out docs/benchmarks)
 
 .PHONY: help
 help: ## list the targets
