@@ -91,8 +91,9 @@ pub struct RoomView {
     pub bounds: PerList<Bounds>,
 }
 
-/// A change to a room's settings, applied to what they are at the time.
-pub type SettingsChange = Box<dyn FnOnce(&RoomSettings) -> RoomSettings + Send>;
+/// A change to a room's settings, applied to what they are at the time: again, where an engine finds that they have
+/// changed meanwhile.
+pub type SettingsChange = Box<dyn Fn(&RoomSettings) -> RoomSettings + Send + Sync>;
 
 /// The message log and room metadata of a deployment.
 ///
@@ -164,8 +165,7 @@ pub trait Store: Send + Sync + 'static {
     /// Why it can't.
     fn health(&self) -> Result<(), StoreError>;
 
-    /// Finishes what is under way, writes everything out and lets go of the files. Later calls get
-    /// [`StoreError::Unavailable`].
+    /// Finishes the writes under way and lets go of the files. Later calls get [`StoreError::Unavailable`].
     async fn close(&self);
 }
 

@@ -60,8 +60,9 @@ const READ_THREADS: usize = 4;
 
 /// The message log and room metadata in a data directory of this machine.
 ///
-/// One process at a time: the directory is locked. Dropping the store closes it like [`Store::close`], but blocks the
-/// thread meanwhile.
+/// One process at a time: the directory is locked. Closing leaves the newest writes, at most 64 MiB or so, in the
+/// write-ahead log for the next start, so that it takes no longer than a process has for its end. Dropping the store
+/// closes it like [`Store::close`], but blocks the thread meanwhile.
 pub struct RocksStore {
     shared: Arc<Shared>,
     writer: Arc<Queue<Operation>>,
@@ -205,13 +206,21 @@ impl RocksStore {
         &self,
         operation: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Operation,
     ) -> Result<T, StoreError> {
-        let (sender, answer) = oneshot::channel();
-        self.writer.push(operation(sender)).await?;
-        match answer.await {
-            Ok(result) => result,
-            // Dropped without an answer: either it was never looked at, or the writing thread is gone.
-            Err(_) if self.shared.health.is_closed() => Err(health::closed()),
-            Err(_) => Err(StoreError::Unknown("the writing thread stopped".to_owned())),
+        let (sender, mut answer) = oneshot::channel();
+        let pushed = self.writer.push(operation(sender)).await;
+        pushed.map_err(|closed| self.shared.health.write_failure().unwrap_or(closed))?;
+        let mut closed = self.closed.clone();
+        let answered = tokio::select! {
+            biased;
+            answered = &mut answer => answered.ok(),
+            // What is still queued when the writing thread ends, in whatever way, stays there with its sender in it.
+            () = async { drop(closed.wait_for(|closed| *closed).await) } => answer.try_recv().ok(),
+        };
+        match answered {
+            Some(result) => result,
+            // Without an answer: either it was never looked at, or the writing thread is gone.
+            None if self.shared.health.is_closed() => Err(health::closed()),
+            None => Err(StoreError::Unknown("the writing thread stopped".to_owned())),
         }
     }
 
@@ -223,7 +232,11 @@ impl RocksStore {
         let (sender, answer) = oneshot::channel();
         let read: Read = Box::new(move |shared| {
             if !sender.is_closed() {
-                drop(sender.send(read(shared)));
+                // A panic must not take the thread with it: what panics is met again, until no thread is left.
+                let result = catch_unwind(AssertUnwindSafe(|| read(shared))).unwrap_or_else(|_| {
+                    shared.health.note(Err(StoreError::Corrupt("a read panicked".to_owned())))
+                });
+                drop(sender.send(result));
             }
         });
         self.reads.push(read).await?;
@@ -346,3 +359,6 @@ impl Drop for Threads {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

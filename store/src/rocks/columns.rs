@@ -62,27 +62,48 @@ const MARK_KEY: &[u8] = b"mark";
 /// An open RocksDB with our column families.
 pub(crate) struct Log {
     db: DB,
+    /// What becomes of the next write.
+    #[cfg(test)]
+    fault: parking_lot::Mutex<Option<Fault>>,
+}
+
+/// A failure that tests bring about.
+#[cfg(test)]
+#[derive(Clone, Copy)]
+pub(crate) enum Fault {
+    /// The record gets as far as the page cache, and the sync fails.
+    Sync,
+    /// The writing thread panics.
+    Panic,
 }
 
 impl Log {
+    fn new(db: DB) -> Self {
+        Self {
+            db,
+            #[cfg(test)]
+            fault: parking_lot::Mutex::default(),
+        }
+    }
+
     /// Makes a new one at `path`, which must not exist.
     pub(crate) fn create(path: &Path, idempotency_window: Duration) -> Result<Self, rocksdb::Error> {
         let mut options = database();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_error_if_exists(true);
-        DB::open_cf_descriptors(&options, path, descriptors(idempotency_window)).map(|db| Self { db })
+        DB::open_cf_descriptors(&options, path, descriptors(idempotency_window)).map(Self::new)
     }
 
     /// Opens the one at `path`.
     pub(crate) fn open(path: &Path, idempotency_window: Duration) -> Result<Self, rocksdb::Error> {
-        DB::open_cf_descriptors(&database(), path, descriptors(idempotency_window)).map(|db| Self { db })
+        DB::open_cf_descriptors(&database(), path, descriptors(idempotency_window)).map(Self::new)
     }
 
     /// Opens the one at `path` for reading, which needs no space on the disk.
     pub(crate) fn open_read_only(path: &Path, idempotency_window: Duration) -> Result<Self, rocksdb::Error> {
         DB::open_cf_descriptors_read_only(&database(), path, descriptors(idempotency_window), false)
-            .map(|db| Self { db })
+            .map(Self::new)
     }
 
     /// RocksDB itself, for iterators and snapshots.
@@ -122,7 +143,23 @@ impl Log {
     pub(crate) fn write(&self, batch: WriteBatch) -> Result<(), rocksdb::Error> {
         let mut options = WriteOptions::default();
         options.set_sync(true);
+        #[cfg(test)]
+        match self.fault.lock().take() {
+            Some(Fault::Sync) => {
+                options.set_sync(false);
+                self.db.write_opt(batch, &options)?;
+                return Err(Options::default().get_options_from_string("sync=failed").err().unwrap());
+            }
+            Some(Fault::Panic) => panic!("as the test wants it"),
+            None => {}
+        }
         self.db.write_opt(batch, &options)
+    }
+
+    /// Makes the next write fail.
+    #[cfg(test)]
+    pub(crate) fn fail_next_write(&self, fault: Fault) {
+        *self.fault.lock() = Some(fault);
     }
 
     /// Writes something without a meaning, to see whether that works, and so that no write-ahead log stays empty: its

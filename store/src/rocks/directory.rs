@@ -26,6 +26,7 @@ use super::{
     columns::{Column, Log},
     manifest,
     marker::{self, MARKER, UNFINISHED},
+    recovery::WAL_COPY,
     wal,
 };
 use crate::StoreError;
@@ -61,6 +62,8 @@ impl Directory {
             None => finish_making(path, idempotency_window).map_err(refuse)?,
         };
         let directory = Self { path: path.to_owned(), epoch, idempotency_window, _lock: lock };
+        // Left by a crash, if it is there: the original is still in its place.
+        let _ = fs::remove_file(directory.log_path().join(WAL_COPY));
         let log = directory.open_log().map_err(refuse)?;
         check_identity(&log, epoch).map_err(refuse)?;
         // What was replayed goes to tables: then the write-ahead log is one file, which can't get lost unnoticed.

@@ -2,10 +2,19 @@
 //!
 //! Callers wait for a place without blocking their thread, on whatever runtime they are.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{Mutex, Semaphore},
+    task::unconstrained,
+};
 
 use super::health;
 use crate::{StoreError, metrics};
@@ -14,13 +23,26 @@ use crate::{StoreError, metrics};
 pub(crate) struct Queue<T> {
     entries: Sender<T>,
     places: Arc<Semaphore>,
+    /// Held by the first of those who wait for a place. It is fair: they get their places in the order in which they came.
+    turn: Mutex<()>,
+    /// How many wait, or have a place and did not put their entry in yet. Nobody overtakes them.
+    waiting: AtomicUsize,
 }
 
 /// The end that threads take entries from, in the order in which they were put in.
 pub(crate) struct Taker<T> {
     entries: Receiver<T>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     kind: metrics::Queue,
+}
+
+/// The places as the takers hold them: when the last of them goes, however it ends, nobody waits for a place in vain.
+struct Places(Arc<Semaphore>);
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 impl<T> Clone for Taker<T> {
@@ -34,17 +56,32 @@ pub(crate) fn queue<T>(entries_max: usize, kind: metrics::Queue) -> (Queue<T>, T
     // One place more than there are permits, for the entry that closes it.
     let (sender, receiver) = bounded(entries_max + 1);
     let places = Arc::new(Semaphore::new(entries_max));
-    (Queue { entries: sender, places: Arc::clone(&places) }, Taker { entries: receiver, places, kind })
+    let taker = Taker { entries: receiver, places: Arc::new(Places(Arc::clone(&places))), kind };
+    (Queue { entries: sender, places, turn: Mutex::new(()), waiting: AtomicUsize::new(0) }, taker)
 }
 
 impl<T> Queue<T> {
-    /// Puts an entry in, as soon as there is a place.
+    /// Puts an entry in, as soon as there is a place, in the order in which the futures are first polled.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] once the queue is closed.
+    /// [`StoreError::Unavailable`] once the queue is closed, or its takers are gone.
     pub(crate) async fn push(&self, entry: T) -> Result<(), StoreError> {
-        self.places.acquire().await.map_err(|_| health::closed())?.forget();
-        self.entries.try_send(entry).map_err(|_| health::closed())
+        let place =
+            if self.waiting.load(Ordering::SeqCst) == 0 { self.places.try_acquire().ok() } else { None };
+        if let Some(place) = place {
+            place.forget();
+            return self.entries.try_send(entry).map_err(|_| health::closed());
+        }
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let _waiting = Waiting(&self.waiting);
+        // A task that has used up its budget gets in line all the same.
+        unconstrained(async {
+            // Kept until the entry is in: a place alone can be had by the next in line before this one is polled again.
+            let _turn = self.turn.lock().await;
+            self.places.acquire().await.map_err(|_| health::closed())?.forget();
+            self.entries.try_send(entry).map_err(|_| health::closed())
+        })
+        .await
     }
 
     /// Puts an entry in if there is a place now; says whether it did.
@@ -66,11 +103,20 @@ impl<T> Queue<T> {
     }
 }
 
+/// One who waits, until this goes.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl<T> Taker<T> {
     /// Waits for an entry; `Err` when none came in time, or none can come any more.
     pub(crate) fn take_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         let entry = self.entries.recv_timeout(timeout)?;
-        self.places.add_permits(1);
+        self.places.0.add_permits(1);
         Ok(entry)
     }
 
@@ -78,14 +124,14 @@ impl<T> Taker<T> {
     pub(crate) fn take(&self) -> Option<T> {
         let entry = self.entries.recv().ok()?;
         metrics::queue_depth(self.kind, self.entries.len());
-        self.places.add_permits(1);
+        self.places.0.add_permits(1);
         Some(entry)
     }
 
     /// An entry that is there already.
     pub(crate) fn try_take(&self) -> Option<T> {
         let entry = self.entries.try_recv().ok()?;
-        self.places.add_permits(1);
+        self.places.0.add_permits(1);
         Some(entry)
     }
 
@@ -125,6 +171,56 @@ mod tests {
         assert_eq!(taker.take_timeout(Duration::ZERO), Err(RecvTimeoutError::Timeout));
         drop(queue);
         assert_eq!(taker.take(), None);
+    }
+
+    #[tokio::test]
+    async fn freed_places_go_to_those_who_waited_first() {
+        let (queue, taker) = queue(2, metrics::Queue::Writer);
+        queue.push(1).await.unwrap();
+        queue.push(2).await.unwrap();
+        let mut third = std::pin::pin!(queue.push(3));
+        let mut fourth = std::pin::pin!(queue.push(4));
+        assert!(futures_poll(third.as_mut()).await.is_none());
+        assert!(futures_poll(fourth.as_mut()).await.is_none());
+        assert_eq!((taker.try_take(), taker.try_take()), (Some(1), Some(2)));
+        // There are two places now, and those who may have them were not polled yet.
+        let mut fifth = std::pin::pin!(queue.push(5));
+        assert!(futures_poll(fifth.as_mut()).await.is_none());
+        assert!(futures_poll(fourth.as_mut()).await.is_none());
+        third.await.unwrap();
+        fourth.await.unwrap();
+        assert_eq!(taker.try_take(), Some(3));
+        fifth.await.unwrap();
+        assert_eq!((taker.try_take(), taker.try_take()), (Some(4), Some(5)));
+        queue.push(6).await.unwrap();
+        assert_eq!(queue.waiting.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn one_who_stops_waiting_holds_nobody_up() {
+        let (queue, taker) = queue(1, metrics::Queue::Writer);
+        queue.push(1).await.unwrap();
+        let mut second = Box::pin(queue.push(2));
+        let mut third = std::pin::pin!(queue.push(3));
+        assert!(futures_poll(second.as_mut()).await.is_none());
+        assert!(futures_poll(third.as_mut()).await.is_none());
+        assert_eq!(taker.try_take(), Some(1));
+        drop(second);
+        third.await.unwrap();
+        assert_eq!((taker.try_take(), queue.waiting.load(Ordering::SeqCst)), (Some(3), 0));
+    }
+
+    #[tokio::test]
+    async fn end_of_the_last_taker_ends_the_waiting() {
+        let (queue, taker) = queue(1, metrics::Queue::Reader);
+        let other = taker.clone();
+        queue.push(1).await.unwrap();
+        let mut second = std::pin::pin!(queue.push(2));
+        drop(taker);
+        assert!(futures_poll(second.as_mut()).await.is_none());
+        drop(other);
+        assert!(second.await.is_err());
+        assert!(queue.push(3).await.is_err());
     }
 
     /// The future's value if it is ready now.

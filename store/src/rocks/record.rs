@@ -187,6 +187,9 @@ pub(crate) fn decode_sent_at(bytes: &[u8]) -> Result<u64, RecordError> {
     }
 }
 
+/// Far beyond any list's newest sequence. What is above it is damage, and could not be counted on from.
+const LAST_MAX: u64 = u64::MAX / 2;
+
 /// What is known of a list beside its messages. It outlives them all: sequences never restart.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub(crate) struct Head {
@@ -214,7 +217,11 @@ impl Head {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let head: Self = decode(Bytes::copy_from_slice(bytes))?;
-        if head.trimmed == 0 || head.trimmed > head.first || head.first > head.last + 1 {
+        if head.last > LAST_MAX
+            || head.trimmed == 0
+            || head.trimmed > head.first
+            || head.first > head.last + 1
+        {
             return Err(RecordError::Value("head"));
         }
         Ok(head)
@@ -407,8 +414,12 @@ mod tests {
 
     #[test]
     fn impossible_head_is_refused() {
-        let head = Head { last: 5, first: 9, trimmed: 1, last_sent_at_ms: 0 };
-        assert_eq!(Head::decode(&head.encode()), Err(RecordError::Value("head")));
+        for (last, first, trimmed) in
+            [(5, 9, 1), (5, 3, 4), (5, 3, 0), (u64::MAX, 1, 1), (u64::MAX - 1, u64::MAX, 1)]
+        {
+            let head = Head { last, first, trimmed, last_sent_at_ms: 0 };
+            assert_eq!(Head::decode(&head.encode()), Err(RecordError::Value("head")), "{head:?}");
+        }
         assert_eq!(Head::decode(&Head::EMPTY.encode()), Ok(Head::EMPTY));
     }
 

@@ -68,24 +68,34 @@ impl RoomCache {
         }
         let (key, room) = generations.old.remove_entry(key)?;
         let found = room.clone();
-        self.put_young(&mut generations, key, room);
+        let gone = self.put_young(&mut generations, key, room);
+        drop(generations);
+        drop(gone);
         Some(found)
     }
 
     /// Puts in what a commit made of the rooms.
     pub(crate) fn put_all(&self, rooms: impl IntoIterator<Item = (RoomKey, Room)>) {
+        let mut gone = Vec::new();
         let mut generations = self.generations.lock();
         for (key, room) in rooms {
             generations.old.remove(&key);
-            self.put_young(&mut generations, key, room);
+            gone.extend(self.put_young(&mut generations, key, room));
         }
+        drop(generations);
+        drop(gone);
     }
 
-    fn put_young(&self, generations: &mut Generations, key: RoomKey, room: Room) {
+    /// Gives back the generation that goes. Freeing it takes milliseconds: not under the lock, which every reader takes.
+    fn put_young(
+        &self,
+        generations: &mut Generations,
+        key: RoomKey,
+        room: Room,
+    ) -> Option<HashMap<RoomKey, Room>> {
         generations.young.insert(key, room);
-        if generations.young.len() >= self.half {
-            generations.old = mem::take(&mut generations.young);
-        }
+        (generations.young.len() >= self.half)
+            .then(|| mem::replace(&mut generations.old, mem::take(&mut generations.young)))
     }
 
     /// Remembers when a message was accepted that a reader found to be the oldest kept.
@@ -102,7 +112,8 @@ impl RoomCache {
 
     /// Forgets everything: what RocksDB holds may differ after a failed write.
     pub(crate) fn clear(&self) {
-        *self.generations.lock() = Generations::default();
+        let gone = mem::take(&mut *self.generations.lock());
+        drop(gone);
     }
 }
 

@@ -54,6 +54,8 @@ pub(crate) fn repair(folder: &Path) -> io::Result<Result<Repaired, String>> {
     let mut repaired = Repaired { cut_bytes: 0, first_write: None };
     // Where an older one breaks off, and which write should have come next.
     let mut broken_off: Option<(String, Option<u64>)> = None;
+    // The number after the newest whole write so far.
+    let mut next_write = None;
     let files = list(folder)?;
     for (index, path) in files.iter().enumerate() {
         let bytes = fs::read(path)?;
@@ -64,6 +66,7 @@ pub(crate) fn repair(folder: &Path) -> io::Result<Result<Repaired, String>> {
                 writes = Some(writes.as_ref().map_or(new.start, |writes| writes.start)..new.end);
             }
         });
+        next_write = writes.as_ref().map(|writes| writes.end).or(next_write);
         repaired.first_write = repaired.first_write.or(writes.as_ref().map(|writes| writes.start));
         // A full disk may have left an unfinished record behind before the next file was begun: then that goes on with
         // the number that the unfinished write had. If it goes on later, what is missing had been written.
@@ -82,7 +85,7 @@ pub(crate) fn repair(folder: &Path) -> io::Result<Result<Repaired, String>> {
                 file.sync_all()?;
                 repaired.cut_bytes = bytes.len() - at;
             }
-            Ending::Torn(_) => broken_off = Some((name, writes.map(|writes| writes.end))),
+            Ending::Torn(_) => broken_off = Some((name, next_write)),
             Ending::Whole if writes.is_some() => broken_off = None,
             Ending::Whole => {}
         }
@@ -313,13 +316,18 @@ pub(super) mod tests {
             push_physical(&mut log, FULL, &payload);
             log
         };
-        let torn = [record(1, 3), record(4, 2)[..20].to_vec()].concat();
-        for (next, expect) in [(4, true), (6, false)] {
-            let folder = tempfile::tempdir().unwrap();
-            fs::write(folder.path().join("000009.log"), &torn).unwrap();
-            fs::write(folder.path().join("000011.log"), "").unwrap();
-            fs::write(folder.path().join("000012.log"), record(next, 1)).unwrap();
-            assert_eq!(repair(folder.path()).unwrap().is_ok(), expect, "goes on with {next}");
+        let torn = record(4, 2)[..20].to_vec();
+        let one = [[record(1, 3), torn.clone()].concat(), Vec::new()];
+        // Nothing of the second is whole: where the first ended is what the third must go on from.
+        let two = [record(1, 3), torn];
+        for (first, second) in [one, two].map(|[first, second]| (first, second)) {
+            for (next, expect) in [(4, true), (6, false)] {
+                let folder = tempfile::tempdir().unwrap();
+                fs::write(folder.path().join("000009.log"), &first).unwrap();
+                fs::write(folder.path().join("000011.log"), &second).unwrap();
+                fs::write(folder.path().join("000012.log"), record(next, 1)).unwrap();
+                assert_eq!(repair(folder.path()).unwrap().is_ok(), expect, "goes on with {next}");
+            }
         }
     }
 }

@@ -68,10 +68,21 @@ pub(crate) struct Writer {
     operations: Taker<Operation>,
     looked_at: Instant,
     background_errors: u64,
-    /// Since a write failed: when to try next, and how long to wait after that.
-    retry: Option<(Instant, Duration)>,
+    /// Since a write failed.
+    retry: Option<Retry>,
     /// Told when the files are let go.
     closed: watch::Sender<bool>,
+}
+
+/// How the log is to be brought to work again.
+#[derive(Clone, Copy)]
+struct Retry {
+    /// When to try next.
+    at: Instant,
+    /// How long to wait after that.
+    pause: Duration,
+    /// Whether the failed write may be there without being durable.
+    in_doubt: bool,
 }
 
 impl Writer {
@@ -186,14 +197,11 @@ impl Writer {
         self.shared.health.set_write_failure(Some(text.clone()));
         // What the failed write left in the file decides what is there, and that shows when the log is opened again.
         self.shared.rooms.clear();
-        self.retry = Some((Instant::now() + LOOK_AFTER, LOOK_AFTER));
         // A record that did not fit into the file is not in it, whole: it will be cut off. After anything else, a failed
         // sync above all, it may be there or not.
-        if text.contains("While appending to file") {
-            StoreError::Unavailable(text)
-        } else {
-            StoreError::Unknown(text)
-        }
+        let in_doubt = !text.contains("While appending to file");
+        self.retry = Some(Retry { at: Instant::now() + LOOK_AFTER, pause: LOOK_AFTER, in_doubt });
+        if in_doubt { StoreError::Unknown(text) } else { StoreError::Unavailable(text) }
     }
 
     /// Once a second: gets a failed log to work again, or notices that a log has failed in the background.
@@ -203,14 +211,14 @@ impl Writer {
         }
         self.looked_at = Instant::now();
         match self.retry {
-            Some((at, pause)) if Instant::now() >= at => self.try_recover(pause),
+            Some(retry) if Instant::now() >= retry.at => self.try_recover(retry),
             Some(_) => {}
             None => self.notice_background_errors(),
         }
     }
 
-    fn try_recover(&mut self, pause: Duration) {
-        match recovery::reopen(&self.shared, &self.directory) {
+    fn try_recover(&mut self, retry: Retry) {
+        match recovery::reopen(&self.shared, &self.directory, retry.in_doubt) {
             Ok(()) => {
                 self.retry = None;
                 self.background_errors = 0;
@@ -221,7 +229,8 @@ impl Writer {
             Err(why) => {
                 warn!(%why, "the log still can't be written");
                 self.shared.health.set_write_failure(Some(why));
-                self.retry = Some((Instant::now() + pause, (pause * 2).min(RETRY_PAUSE_MAX)));
+                let at = Instant::now() + retry.pause;
+                self.retry = Some(Retry { at, pause: (retry.pause * 2).min(RETRY_PAUSE_MAX), ..retry });
             }
         }
     }
@@ -240,23 +249,20 @@ impl Writer {
         }
     }
 
-    /// Writes everything out and lets go of the files.
+    /// Lets go of the files.
+    ///
+    /// Everything is synced in the write-ahead log, where the next start finds it as after a crash. Writing it into tables
+    /// now could take longer than the process has.
     fn finish(self) {
-        let Self { shared, directory, operations, retry, closed, .. } = self;
+        let Self { shared, directory, operations, closed, .. } = self;
         shared.health.set_closed();
-        // Those that came in while the queue was being closed get no answer, which says that nothing was written.
         drop(operations);
         let log = shared.log.write().take();
         if let Some(log) = log {
-            if retry.is_none()
-                && let Err(error) = log.flush().and_then(|()| log.write_mark())
-            {
-                warn!(%error, "the log is closed with a part to be replayed at the next start");
-            }
             log.db().cancel_all_background_work(true);
         }
         drop(directory);
-        // Nobody may be waiting.
+        // Also to those whose change came in behind the close: without an answer by now, nothing of it was written.
         closed.send_replace(true);
     }
 }
