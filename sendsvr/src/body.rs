@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     Draft,
-    draft::{check_size, checked},
+    draft::{check_size, checked, utf8},
     object::invalid,
 };
 
@@ -55,14 +55,11 @@ fn batch(
         let detail = format!("a batch has at most {BATCH_BYTES_MAX} bytes, this one has {}", body.len());
         return Err(Problem::new(ErrorCode::BodyTooLarge, detail));
     }
-    let text = checked(body)?;
+    let text = utf8(body, "the body")?;
     if has_idempotency_key {
         return Err(invalid("a batch takes no Idempotency-Key: give each message its id"));
     }
-    let items = serde_json::Deserializer::from_str(text)
-        .deserialize_seq(Items)
-        .map_err(|_| invalid("a batch must be a JSON array"))?;
-    match items {
+    match items(text).map_err(not_json)? {
         (_, 1..) => Err(Problem::new(
             ErrorCode::BatchTooLarge,
             format!("a batch has at most {BATCH_MESSAGES_MAX} messages: split it"),
@@ -72,13 +69,26 @@ fn batch(
     }
 }
 
-fn one_of_batch(item: &RawValue, message_bytes_max: usize) -> Result<Draft, Problem> {
-    check_size(item.get().len(), message_bytes_max)?;
-    Draft::from_checked(item.get())
+fn not_json(error: serde_json::Error) -> Problem {
+    Problem::new(ErrorCode::InvalidJson, format!("the body is not strict JSON: {error}"))
 }
 
-/// Takes apart an array: the first [`BATCH_MESSAGES_MAX`] items, and how many more there are, which are only counted
-/// so that an array of a million small ones costs no memory.
+fn one_of_batch(item: &RawValue, message_bytes_max: usize) -> Result<Draft, Problem> {
+    check_size(item.get().len(), message_bytes_max)?;
+    Draft::from_checked(checked(item.get().as_bytes(), "the message")?)
+}
+
+/// Takes apart an array. Only its syntax is checked, that of its items included: what else strict JSON rules out
+/// concerns an item alone.
+fn items(text: &str) -> serde_json::Result<(Vec<&RawValue>, usize)> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let items = json.deserialize_seq(Items)?;
+    json.end()?;
+    Ok(items)
+}
+
+/// The first [`BATCH_MESSAGES_MAX`] items of an array, and how many more there are, which are only counted so that an
+/// array of a million small ones costs no memory.
 struct Items;
 
 impl<'de> Visitor<'de> for Items {
@@ -107,6 +117,7 @@ impl<'de> Visitor<'de> for Items {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use room::JSON_DEPTH_MAX;
 
     use super::*;
 
@@ -140,7 +151,10 @@ mod tests {
             (&long, None, "body_too_large"),
             ("[", None, "invalid_json"),
             (r#"[{"text":"x"},]"#, None, "invalid_json"),
-            (r#"[{"a":1,"a":1}]"#, None, "invalid_json"),
+            (r#"[{"text":"x"}] ]"#, None, "invalid_json"),
+            ("[{\"text\":\"a\tb\"}]", None, "invalid_json"),
+            ("\u{feff}[{\"text\":\"x\"}]", None, "invalid_json"),
+            ("[\u{feff}{\"text\":\"x\"}]", None, "invalid_json"),
         ] {
             assert_eq!(parse(json, key).unwrap_err().code.as_str(), code, "{}", &json[..json.len().min(40)]);
         }
@@ -171,6 +185,41 @@ mod tests {
     }
 
     #[test]
+    fn batch_that_is_not_utf8_is_refused_whole() {
+        let body = Bytes::from_static(b"[{\"text\":\"a\"},{\"text\":\"\xff\"}]");
+        let problem = SendBody::parse(&body, None, 16_384).unwrap_err();
+        assert_eq!(problem.code, ErrorCode::InvalidJson);
+        assert!(problem.detail.contains("invalid UTF-8 at byte 23"), "{problem}");
+    }
+
+    #[test]
+    fn item_is_as_strict_json_as_a_single() {
+        let data = |depth: usize| format!(r#"{{"data":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        let (deepest, deeper) = (data(JSON_DEPTH_MAX - 1), data(JSON_DEPTH_MAX));
+        let very_deep = data(8_000);
+        let json = format!(
+            r#"[{{"text":"a"}},{deepest},{deeper},{very_deep},{{"text":"x","text":"x"}},{{"text":"\ud800"}},{{"text":"b"}}]"#
+        );
+        let Ok(SendBody::Batch(drafts)) = parse(&json, None) else { panic!("no batch") };
+        let says: Vec<_> = drafts
+            .iter()
+            .map(|draft| draft.as_ref().map_or_else(|p| p.to_string(), |_| "ok".into()))
+            .collect();
+        for (says, expect) in says.iter().zip([
+            "ok",
+            "ok",
+            "invalid_json: the message is not strict JSON: too deep",
+            "invalid_json: the message is not strict JSON: too deep",
+            "invalid_json: the message is not strict JSON: a duplicate key",
+            "invalid_json: the message is not strict JSON: a lone surrogate",
+            "ok",
+        ]) {
+            assert!(says.starts_with(expect), "{says}");
+        }
+        assert!(parse(&deepest, None).is_ok() && parse(&deeper, None).is_err());
+    }
+
+    #[test]
     fn single_may_have_as_many_bytes_as_the_limit() {
         let json = |bytes: usize| format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes - 11));
         assert!(parse(&json(16_384), None).is_ok());
@@ -188,6 +237,20 @@ mod tests {
             body in r#"\[?\{("(id|type|priority|text|data)":(null|1|"[a-z\\u0-9]{0,6}"|\[\]|\{\})[,}\]]{1,2}){0,4}\]?"#,
         ) {
             let _ = SendBody::parse(&Bytes::from(body), None, 100);
+        }
+
+        #[test]
+        fn batch_of_one_is_read_as_a_single(
+            item in r#"\{("(id|text|data)":("[a\\ud8]{0,6}"|\[{0,9}\]{0,9}),?){0,3}\}"#,
+        ) {
+            let Ok(SendBody::Batch(mut drafts)) = parse(&format!("[{item}]"), None) else {
+                prop_assert!(parse(&item, None).is_err());
+                return Ok(());
+            };
+            if drafts.len() == 1 {
+                let single = parse(&item, None).map_err(|problem| problem.code);
+                prop_assert_eq!(drafts.remove(0).map(SendBody::Single).map_err(|problem| problem.code), single);
+            }
         }
 
         #[test]

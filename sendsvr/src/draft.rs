@@ -32,14 +32,14 @@ impl Draft {
         message_bytes_max: usize,
     ) -> Result<Self, Problem> {
         check_size(body.len(), message_bytes_max)?;
-        let mut draft = Self::from_checked(checked(body)?)?;
+        let mut draft = Self::from_checked(checked(body, "the body")?)?;
         if let Some(key) = idempotency_key {
             draft.set_key(key)?;
         }
         Ok(draft)
     }
 
-    /// Reads JSON that [`room::json::check`] has accepted, alone or as part of what it accepted.
+    /// Reads JSON that [`room::json::check`] has accepted.
     pub(crate) fn from_checked(json: &str) -> Result<Self, Problem> {
         let (mut id, mut kind, mut priority) = (None, MessageType::default(), Priority::default());
         let (mut text, mut data) = (None, None);
@@ -80,6 +80,11 @@ impl Draft {
         self.priority.list()
     }
 
+    /// What its content holds in memory (bytes).
+    pub(crate) fn content_bytes(&self) -> usize {
+        self.text.as_ref().map_or(0, String::len) + self.data.as_ref().map_or(0, |data| data.as_bytes().len())
+    }
+
     /// Tells two contents under one id apart: everything but the id, defaults filled in, `data` byte for byte.
     ///
     /// Kept with the message, so its making is part of the store's format: each part has its length in front.
@@ -112,12 +117,20 @@ pub(crate) fn check_size(bytes: usize, max: usize) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The text of a body that is strict JSON.
-pub(crate) fn checked(body: &[u8]) -> Result<&str, Problem> {
-    room::json::check(body, JSON_DEPTH_MAX).map_err(|error| {
-        Problem::new(ErrorCode::InvalidJson, format!("the body is not strict JSON: {error}"))
+/// The text of `json` if it is strict JSON; refusals call it `what`.
+pub(crate) fn checked<'a>(json: &'a [u8], what: &str) -> Result<&'a str, Problem> {
+    room::json::check(json, JSON_DEPTH_MAX).map_err(|error| {
+        Problem::new(ErrorCode::InvalidJson, format!("{what} is not strict JSON: {error}"))
     })?;
-    std::str::from_utf8(body).map_err(|_| Problem::new(ErrorCode::InvalidJson, "the body is not UTF-8"))
+    utf8(json, what)
+}
+
+/// The text of `json` if it is UTF-8; refusals call it `what`.
+pub(crate) fn utf8<'a>(json: &'a [u8], what: &str) -> Result<&'a str, Problem> {
+    std::str::from_utf8(json).map_err(|error| {
+        let detail = format!("{what} is not strict JSON: invalid UTF-8 at byte {}", error.valid_up_to());
+        Problem::new(ErrorCode::InvalidJson, detail)
+    })
 }
 
 fn invalid_id(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {

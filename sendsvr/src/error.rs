@@ -18,10 +18,7 @@ pub(crate) fn problem_of(error: StoreError) -> Problem {
         }
         StoreError::Unknown(_) => {
             debug!(%error, "write unanswered");
-            Problem::new(
-                ErrorCode::LogUnavailable,
-                "the message log did not answer: try again with the same id, which finds out",
-            )
+            unanswered()
         }
         StoreError::Corrupt(_) | StoreError::Open(_) => {
             error!(%error, "message log failed");
@@ -34,6 +31,22 @@ pub(crate) fn id_reused() -> Problem {
     Problem::new(
         ErrorCode::IdReused,
         "you used this id in this room for another message: give every message an id of its own",
+    )
+}
+
+/// Nobody knows what became of the write; it may be done yet.
+pub(crate) fn unanswered() -> Problem {
+    Problem::new(
+        ErrorCode::LogUnavailable,
+        "the message log did not answer: try again with the same id, which finds out",
+    )
+}
+
+/// The write was not begun.
+pub(crate) fn overfull() -> Problem {
+    Problem::new(
+        ErrorCode::LogUnavailable,
+        "the message log is behind, with as many messages on their way as there may be: try again later",
     )
 }
 

@@ -6,10 +6,12 @@
 //!   are as before.
 //! - **Once.** Sends of one (room, sender, id) take turns; the first that is accepted makes the message, the others
 //!   are told what it became and cost nothing from the limits.
-//! - **Independent of the client.** A send that was begun is finished also when its caller goes away;
+//! - **Independent of the client.** A write that was begun is finished also when its caller goes away;
 //!   [`Sendsvr::drain`] waits for those.
-//! - **Bounded.** The state that is kept per room and per sender is a cache with a bound; at it, the longest unused
-//!   goes first.
+//! - **Answered in time.** Whoever changes something waits at most 15 s for the log; a repeat with the same id finds
+//!   out what became of a message.
+//! - **Bounded.** What is under way has a bound in bytes; at it, the next write is refused. The state that is kept per
+//!   room and per sender is a cache with a bound; at it, the longest unused goes first.
 //!
 //! Where to look first: [`SendBody::parse`] reads what a client posted, [`Sendsvr`] does the work in process,
 //! [`grpc`] does it across nodes; both are a [`SendService`].
@@ -32,6 +34,7 @@ mod service;
 mod settings;
 #[cfg(test)]
 mod testing;
+mod underway;
 
 pub use body::SendBody;
 pub use clock::Clock;

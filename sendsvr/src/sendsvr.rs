@@ -7,8 +7,6 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use room::{ErrorCode, List, NoticeSink, Post, Problem, RoomKey, Sender, Seq};
 use store::{Append, Appended, Retraction, RoomView, Store};
 use tokio::task::unconstrained;
-use tokio_util::task::TaskTracker;
-use tracing::error;
 
 use crate::{
     Caller, Clock, Draft, SendLimits, SendService, Sent, SettingsPatch,
@@ -18,13 +16,13 @@ use crate::{
     metrics::Metrics,
     notifier::Notifier,
     rooms::{Rooms, WriteRoom},
+    underway::{Underway, WRITE_BYTES},
 };
 
 /// The write path over a [`Store`] of this process.
 pub struct Sendsvr {
     inner: Arc<Inner>,
-    /// Sends under way, which go on when their callers leave.
-    sends: TaskTracker,
+    underway: Underway,
 }
 
 struct Inner {
@@ -69,7 +67,7 @@ impl Sendsvr {
         let notifier = Arc::new(Notifier::new(Arc::clone(&rooms), clock.clone(), Arc::clone(&metrics)));
         store.subscribe(Arc::clone(&notifier) as Arc<dyn NoticeSink>);
         let inner = Inner { store, rooms, notifier, limits, clock, metrics };
-        Arc::new(Self { inner: Arc::new(inner), sends: TaskTracker::new() })
+        Arc::new(Self { inner: Arc::new(inner), underway: Underway::new() })
     }
 
     /// From now on, tells `recvsvr` of every change: of a message before its sender is answered.
@@ -83,30 +81,24 @@ impl Sendsvr {
         &self.inner.limits
     }
 
-    /// Waits until no send is under way, also of callers who left. Refusing new ones is for the edge, before.
+    /// Waits until no write is under way: no send, retraction or change of settings, also of callers who left.
+    /// Refusing new ones is for the edge, before.
+    ///
+    /// Writes run on the runtimes of their callers, so those must go on until this returns.
     pub async fn drain(&self) {
-        self.sends.close();
-        self.sends.wait().await;
-        self.sends.reopen();
-    }
-
-    /// Runs `work` to its end, whether or not the caller stays.
-    async fn finish<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, Problem> {
-        self.sends.spawn(work).await.map_err(|error| {
-            error!(%error, "send failed");
-            internal()
-        })
+        self.underway.drain().await;
     }
 }
 
 #[async_trait]
 impl SendService for Sendsvr {
     async fn send(&self, caller: &Caller, room: &RoomKey, draft: Draft) -> Result<Sent, Problem> {
+        let place = match self.underway.place(WRITE_BYTES + draft.content_bytes()) {
+            Ok(place) => place,
+            Err(problem) => return self.inner.refuse(draft.list(), problem),
+        };
         let (inner, caller, room) = (Arc::clone(&self.inner), caller.clone(), room.clone());
-        self.finish(async move { inner.send(&caller, &room, draft).await }).await?
+        self.underway.finish(place, async move { inner.send(&caller, &room, draft).await }).await?
     }
 
     async fn send_batch(
@@ -115,11 +107,22 @@ impl SendService for Sendsvr {
         room: &RoomKey,
         drafts: Vec<Result<Draft, Problem>>,
     ) -> Vec<Result<Sent, Problem>> {
+        let bytes = drafts.iter().flatten().map(|draft| WRITE_BYTES + draft.content_bytes()).sum();
+        let place = match self.underway.place(bytes) {
+            Ok(place) => place,
+            Err(problem) => {
+                let refuse = |draft: Draft| self.inner.refuse(draft.list(), problem.clone());
+                return drafts.into_iter().map(|draft| draft.and_then(refuse)).collect();
+            }
+        };
         let (inner, caller, room) = (Arc::clone(&self.inner), caller.clone(), room.clone());
-        let count = drafts.len();
-        self.finish(async move { inner.send_batch(&caller, &room, drafts).await })
+        let refused: Vec<_> = drafts.iter().map(|draft| draft.as_ref().err().cloned()).collect();
+        self.underway
+            .finish(place, async move { inner.send_batch(&caller, &room, drafts).await })
             .await
-            .unwrap_or_else(|problem| vec![Err(problem); count])
+            .unwrap_or_else(|problem| {
+                refused.into_iter().map(|refused| Err(refused.unwrap_or_else(|| problem.clone()))).collect()
+            })
     }
 
     async fn retract(
@@ -130,7 +133,10 @@ impl SendService for Sendsvr {
         seq: Seq,
     ) -> Result<Retraction, Problem> {
         check_moderator(caller, "retract messages")?;
-        self.inner.store.retract(room, list, seq).await.map_err(problem_of)
+        let place = self.underway.place(WRITE_BYTES)?;
+        let (store, room) = (Arc::clone(&self.inner.store), room.clone());
+        let work = async move { store.retract(&room, list, seq).await.map_err(problem_of) };
+        self.underway.finish(place, work).await?
     }
 
     async fn change_settings(
@@ -140,9 +146,14 @@ impl SendService for Sendsvr {
         patch: SettingsPatch,
     ) -> Result<RoomView, Problem> {
         check_moderator(caller, "change a room's settings")?;
-        let limits = self.inner.limits;
-        let change = Box::new(move |now: &_| patch.apply(now, &limits));
-        self.inner.store.change_settings(room, change).await.map_err(problem_of)
+        let place = self.underway.place(WRITE_BYTES)?;
+        let (inner, room) = (Arc::clone(&self.inner), room.clone());
+        let work = async move {
+            let limits = inner.limits;
+            let change = Box::new(move |now: &_| patch.apply(now, &limits));
+            inner.store.change_settings(&room, change).await.map_err(problem_of)
+        };
+        self.underway.finish(place, work).await?
     }
 
     async fn view(&self, room: &RoomKey) -> Result<RoomView, Problem> {
@@ -151,6 +162,13 @@ impl SendService for Sendsvr {
 }
 
 impl Inner {
+    /// Counts a message that is refused with `problem` before anything is done for it.
+    fn refuse(&self, list: List, problem: Problem) -> Result<Sent, Problem> {
+        let outcome = Err(problem);
+        self.metrics.sent(list, &outcome);
+        outcome
+    }
+
     async fn send(&self, caller: &Caller, room: &RoomKey, draft: Draft) -> Result<Sent, Problem> {
         let list = draft.list();
         let outcome = match self.admit(caller, room, draft, self.clock.unix_us()).await {

@@ -64,11 +64,12 @@ pub struct Sent {
 /// Whether the caller may enter the room at all is for its edge to check, before.
 #[async_trait]
 pub trait SendService: Send + Sync {
-    /// Sends one message. Answered once it is durable; finished also when the future is dropped.
+    /// Sends one message. Answered once it is durable; finished also when the future is dropped, as all that change
+    /// something are.
     ///
     /// # Errors
     /// `forbidden`, `id_reused`, `room_closed`, `muted`, `slow_mode`, `rate_limited`: it is not there, and its
-    /// id is free. `log_unavailable`, `internal`: a repeat with the same id finds out.
+    /// id is free. `log_unavailable`, `internal`: a repeat with the same id finds out; it may be done yet.
     async fn send(&self, caller: &Caller, room: &RoomKey, draft: Draft) -> Result<Sent, Problem>;
 
     /// Sends several, in their order as far as they are accepted; a draft that is a refusal keeps its place. As

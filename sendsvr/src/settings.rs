@@ -129,7 +129,7 @@ impl SettingsPatch {
             PatchMode::Merge => Self::default(),
             PatchMode::Replace => Self::resetting(),
         };
-        Members::of(checked(body)?, "a room's settings")?.each("", |name, member| {
+        Members::of(checked(body, "the body")?, "a room's settings")?.each("", |name, member| {
             match name {
                 "state" => patch.state = setting(member, mode, state)?,
                 "muted" => patch.muted = setting(member, mode, |member| member.read("true or false"))?,

@@ -45,12 +45,12 @@ pub(crate) fn with_id(id: &str, words: &str) -> Draft {
     Draft { id: Some(MessageId::internal(id)), ..text(words) }
 }
 
-/// A real store whose appends can be held up or refused.
+/// A real store whose writes can be held up or refused.
 pub(crate) struct TestStore {
     store: Arc<RocksStore>,
     gate: Semaphore,
     refuses: AtomicBool,
-    appends: AtomicUsize,
+    writes: AtomicUsize,
     _dir: TempDir,
 }
 
@@ -62,29 +62,39 @@ impl TestStore {
             store,
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
             refuses: AtomicBool::new(false),
-            appends: AtomicUsize::new(0),
+            writes: AtomicUsize::new(0),
             _dir: dir,
         })
     }
 
-    /// From now on, appends wait until [`TestStore::release`].
+    /// From now on, writes wait until [`TestStore::release`].
     pub(crate) fn hold(&self) {
         self.gate.forget_permits(Semaphore::MAX_PERMITS);
     }
 
-    /// Lets so many appends go on.
-    pub(crate) fn release(&self, appends: usize) {
-        self.gate.add_permits(appends);
+    /// Lets so many writes go on.
+    pub(crate) fn release(&self, writes: usize) {
+        self.gate.add_permits(writes);
     }
 
-    /// From now on, appends fail, or no longer do.
+    /// From now on, writes fail, or no longer do.
     pub(crate) fn refuse(&self, refuses: bool) {
         self.refuses.store(refuses, Ordering::SeqCst);
     }
 
-    /// How many appends have been begun.
-    pub(crate) fn appends(&self) -> usize {
-        self.appends.load(Ordering::SeqCst)
+    /// How many writes have been begun.
+    pub(crate) fn writes(&self) -> usize {
+        self.writes.load(Ordering::SeqCst)
+    }
+
+    /// What every write begins with.
+    async fn write(&self) -> Result<(), StoreError> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        self.gate.acquire().await.expect("never closed").forget();
+        if self.refuses.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("told to".into()));
+        }
+        Ok(())
     }
 }
 
@@ -95,11 +105,7 @@ impl Store for TestStore {
     }
 
     async fn append(&self, append: Append) -> Result<Appended, StoreError> {
-        self.appends.fetch_add(1, Ordering::SeqCst);
-        self.gate.acquire().await.expect("never closed").forget();
-        if self.refuses.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable("told to".into()));
-        }
+        self.write().await?;
         self.store.append(append).await
     }
 
@@ -113,6 +119,7 @@ impl Store for TestStore {
     }
 
     async fn retract(&self, room: &RoomKey, list: List, seq: Seq) -> Result<Retraction, StoreError> {
+        self.write().await?;
         self.store.retract(room, list, seq).await
     }
 
@@ -125,6 +132,7 @@ impl Store for TestStore {
     }
 
     async fn change_settings(&self, room: &RoomKey, change: SettingsChange) -> Result<RoomView, StoreError> {
+        self.write().await?;
         self.store.change_settings(room, change).await
     }
 

@@ -56,13 +56,16 @@ impl From<&Caller> for wire::Caller {
 impl TryFrom<wire::Caller> for Caller {
     type Error = Malformed;
 
+    /// Checked again, reserved ids included: the service's own users send past the write path.
     fn try_from(caller: wire::Caller) -> Result<Self, Malformed> {
         Ok(Self {
-            sender: UserId::internal(&caller.sender_id),
+            sender: UserId::new(&caller.sender_id).map_err(|_| Malformed("sender_id"))?,
             role: caller.role().try_into()?,
             rights: caller.rights().try_into()?,
             counted_as: match caller.counted_as.ok_or(Malformed("counted_as"))? {
-                wire::caller::CountedAs::User(user) => CountedAs::User(UserId::internal(&user)),
+                wire::caller::CountedAs::User(user) => {
+                    CountedAs::User(UserId::new(&user).map_err(|_| Malformed("counted_as"))?)
+                }
                 wire::caller::CountedAs::Connection(number) => CountedAs::Connection(number),
             },
         })
@@ -327,6 +330,25 @@ mod tests {
             let caller =
                 Caller { sender: UserId::internal("u"), role: Role::Speaker, rights: Role::Ops, counted_as };
             assert_eq!(wire::Caller::from(&caller).try_into(), Ok(caller));
+        }
+    }
+
+    #[test]
+    fn callers_have_ids_that_users_may_have() {
+        let caller = |sender: &str, counted_as: &str| {
+            let caller = wire::Caller {
+                sender_id: sender.into(),
+                role: wire::Role::Speaker.into(),
+                rights: wire::Role::Speaker.into(),
+                counted_as: Some(wire::caller::CountedAs::User(counted_as.into())),
+            };
+            Caller::try_from(caller).map(|_| ())
+        };
+        assert_eq!(caller("u", "u"), Ok(()));
+        assert_eq!(caller("anonymous", "u"), Ok(()));
+        for id in ["", "_canary", "..", "a b", "a\n", &"x".repeat(65)] {
+            assert_eq!(caller(id, "u"), Err(Malformed("sender_id")), "{id:?}");
+            assert_eq!(caller("u", id), Err(Malformed("counted_as")), "{id:?}");
         }
     }
 

@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     Setting,
     testing::{TestStore, caller, room, speaker, text, with_id},
+    underway::BYTES_MAX,
 };
 
 fn over(store: &Arc<TestStore>, limits: SendLimits) -> Arc<Sendsvr> {
@@ -25,6 +26,9 @@ fn fresh() -> (Arc<TestStore>, Arc<Sendsvr>) {
     let sendsvr = over(&store, unlimited());
     (store, sendsvr)
 }
+
+/// The bytes that may be under way when nothing is.
+const FREE: usize = BYTES_MAX as usize;
 
 fn code(outcome: &Result<Sent, Problem>) -> &'static str {
     match outcome {
@@ -102,7 +106,7 @@ async fn concurrent_sends_of_one_id_make_one_message() {
     let outcomes: Vec<_> = join_all(sends).await.into_iter().map(|outcome| code(&outcome.unwrap())).collect();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == "ok").count(), 1);
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == "duplicate").count(), 99);
-    assert_eq!(store.appends(), 1);
+    assert_eq!(store.writes(), 1);
     let mut left = 0;
     while sendsvr.send(&speaker("a"), &room("r"), text("x")).await.is_ok() {
         left += 1;
@@ -148,7 +152,7 @@ async fn send_is_finished_when_its_caller_leaves() {
         let sendsvr = Arc::clone(&sendsvr);
         tokio::spawn(async move { sendsvr.send(&speaker("a"), &room("r"), with_id("m", "hi")).await })
     };
-    until(|| store.appends() == 1).await;
+    until(|| store.writes() == 1).await;
     send.abort();
     assert!(send.await.unwrap_err().is_cancelled());
     let again = {
@@ -164,7 +168,7 @@ async fn send_is_finished_when_its_caller_leaves() {
     store.release(1);
     assert_eq!(code(&again.await.unwrap()), "duplicate");
     drained.await.unwrap();
-    assert_eq!(store.appends(), 1);
+    assert_eq!(store.writes(), 1);
 }
 
 #[tokio::test]
@@ -177,11 +181,11 @@ async fn next_one_tries_when_the_first_is_refused() {
         tokio::spawn(async move { sendsvr.send(&speaker("a"), &room("r"), with_id("m", "hi")).await })
     };
     let first = send();
-    until(|| store.appends() == 1).await;
+    until(|| store.writes() == 1).await;
     let second = send();
     store.release(1);
     assert_eq!(code(&first.await.unwrap()), "log_unavailable");
-    until(|| store.appends() == 2).await;
+    until(|| store.writes() == 2).await;
     store.refuse(false);
     store.release(1);
     assert_eq!(code(&second.await.unwrap()), "ok");
@@ -333,4 +337,108 @@ async fn retraction_is_done_once() {
     assert_eq!(unknown.code, ErrorCode::NotFound);
     // The id still stands for the message that was.
     assert_eq!(code(&sendsvr.send(&speaker("a"), &room("r"), with_id("m", "x")).await), "duplicate");
+}
+
+#[tokio::test]
+async fn drain_waits_for_every_write_that_was_begun() {
+    let (store, sendsvr) = fresh();
+    let moderator = caller("mod", Role::Moderator);
+    let sent = sendsvr.send(&moderator, &room("r"), text("x")).await.unwrap();
+    store.hold();
+    // Each is begun and left at once by its caller.
+    let leave = |work: tokio::task::JoinHandle<()>, writes: usize| {
+        let store = Arc::clone(&store);
+        async move {
+            until(|| store.writes() == writes).await;
+            work.abort();
+            assert!(work.await.unwrap_err().is_cancelled());
+        }
+    };
+    let (service, by) = (Arc::clone(&sendsvr), moderator.clone());
+    let work = async move { drop(service.send(&by, &room("r"), with_id("m", "x")).await) };
+    leave(tokio::spawn(work), 2).await;
+    let (service, by) = (Arc::clone(&sendsvr), moderator.clone());
+    let work = async move { drop(service.send_batch(&by, &room("r"), vec![Ok(with_id("n", "x"))]).await) };
+    leave(tokio::spawn(work), 3).await;
+    let (service, by) = (Arc::clone(&sendsvr), moderator.clone());
+    let work = async move { drop(service.retract(&by, &room("r"), sent.list, sent.seq).await) };
+    leave(tokio::spawn(work), 4).await;
+    let (service, by) = (Arc::clone(&sendsvr), moderator.clone());
+    let work = async move { drop(service.change_settings(&by, &room("r"), SettingsPatch::closing()).await) };
+    leave(tokio::spawn(work), 5).await;
+
+    let service = Arc::clone(&sendsvr);
+    let drained = tokio::spawn(async move { service.drain().await });
+    // One more while it is being drained.
+    let service = Arc::clone(&sendsvr);
+    let late = tokio::spawn(async move { service.send(&speaker("b"), &room("r2"), text("x")).await });
+    until(|| store.writes() == 6).await;
+    for left in (0..5).rev() {
+        assert!(!drained.is_finished(), "{left}");
+        store.release(1);
+        // All but the last can be seen to be done: they give back their places.
+        until(|| sendsvr.underway.bytes_left.available_permits() >= FREE - left * (WRITE_BYTES + 1)).await;
+    }
+    drained.await.unwrap();
+    assert_eq!(code(&late.await.unwrap()), "ok");
+
+    assert!(sendsvr.view(&room("r")).await.unwrap().settings.is_closed());
+    store.release(10);
+    assert!(sendsvr.retract(&moderator, &room("r"), sent.list, sent.seq).await.unwrap().is_duplicate);
+    for id in ["m", "n"] {
+        assert_eq!(code(&sendsvr.send(&moderator, &room("r"), with_id(id, "x")).await), "duplicate");
+    }
+    // And it can be done again.
+    sendsvr.drain().await;
+}
+
+#[tokio::test]
+async fn sends_under_way_are_bounded() {
+    let (store, sendsvr) = fresh();
+    let moderator = caller("mod", Role::Moderator);
+    let sent = sendsvr.send(&moderator, &room("r"), text("x")).await.unwrap();
+    let writes = store.writes();
+    // As many as there may be, but for room for one short message.
+    let mut others = sendsvr.underway.place(FREE - WRITE_BYTES - 1).unwrap();
+    assert_eq!(code(&sendsvr.send(&speaker("a"), &room("r"), text("x")).await), "ok");
+    let two = vec![Ok(text("x")), Err(Problem::new(ErrorCode::InvalidId, "x")), Ok(text("y"))];
+    let outcomes = sendsvr.send_batch(&speaker("a"), &room("r"), two).await;
+    let codes: Vec<_> = outcomes.iter().map(code).collect();
+    assert_eq!(codes, ["log_unavailable", "invalid_id", "log_unavailable"]);
+    drop(others);
+    others = sendsvr.underway.place(FREE).unwrap();
+    let problem = sendsvr.send(&speaker("a"), &room("r"), with_id("m", "x")).await.unwrap_err();
+    assert_eq!((problem.code, problem.retry_after_s()), (ErrorCode::LogUnavailable, Some(1)));
+    let retracted = sendsvr.retract(&moderator, &room("r"), sent.list, sent.seq).await;
+    assert_eq!(retracted.unwrap_err().code, ErrorCode::LogUnavailable);
+    let changed = sendsvr.change_settings(&moderator, &room("r"), SettingsPatch::closing()).await;
+    assert_eq!(changed.unwrap_err().code, ErrorCode::LogUnavailable);
+    assert_eq!(store.writes(), writes + 1);
+    drop(others);
+    assert_eq!(code(&sendsvr.send(&speaker("a"), &room("r"), with_id("m", "x")).await), "ok");
+    until(|| sendsvr.underway.bytes_left.available_permits() == FREE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn caller_is_answered_while_the_log_stalls() {
+    let (store, sendsvr) = fresh();
+    store.hold();
+    let problem = sendsvr.send(&speaker("a"), &room("r"), with_id("m", "x")).await.unwrap_err();
+    assert_eq!((problem.code, problem.retry_after_s()), (ErrorCode::LogUnavailable, Some(1)));
+    assert!(problem.detail.contains("try again with the same id"), "{problem}");
+    let refused = Problem::new(ErrorCode::InvalidId, "x");
+    let batch = vec![Ok(with_id("n", "x")), Err(refused.clone())];
+    let outcomes = sendsvr.send_batch(&speaker("a"), &room("r"), batch).await;
+    assert_eq!((code(&outcomes[0]), &outcomes[1]), ("log_unavailable", &Err(refused)));
+    let (moderator, other) = (caller("mod", Role::Moderator), room("r2"));
+    let closed = sendsvr.change_settings(&moderator, &other, SettingsPatch::closing()).await;
+    assert_eq!(closed.unwrap_err().code, ErrorCode::LogUnavailable);
+
+    tokio::time::resume();
+    store.release(100);
+    sendsvr.drain().await;
+    for id in ["m", "n"] {
+        assert_eq!(code(&sendsvr.send(&speaker("a"), &room("r"), with_id(id, "x")).await), "duplicate");
+    }
+    assert!(sendsvr.view(&other).await.unwrap().settings.is_closed());
 }
