@@ -31,7 +31,8 @@ pub(crate) fn is_level(text: &str) -> bool {
 pub fn init(log: &Log) -> anyhow::Result<()> {
     let filter = EnvFilter::builder().parse(&log.level).context("read log.level")?;
     // Colours are for people who look at a terminal, not for files and pipes.
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines =
+        fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     match log.format {
         LogFormat::Human => lines.try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

@@ -135,19 +135,28 @@ impl Node {
         readiness.set_draining();
         self.front.drain();
         tokio::time::sleep(DRAIN_NOTICE.min(self.shutdown.grace() / 4)).await;
+        // Twice: sends run on the workers, so they must be done before those stop; and what a worker still served
+        // until it stopped may have begun more.
+        self.finish_sends(deadline).await;
         // Joining the threads blocks; the ops listener goes on meanwhile.
         tokio::task::spawn_blocking(move || workers.stop(deadline)).await?;
-        if tokio::time::timeout_at(deadline.into(), self.sendsvr.drain()).await.is_err() {
-            warn!("sends were still under way at the end of the grace");
-        }
+        self.finish_sends(deadline).await;
         maintenance.abort();
-        self.store.close().await;
+        if tokio::time::timeout(CLOSE_RESERVE, self.store.close()).await.is_err() {
+            warn!("the log took too long to close: nothing is lost, the next start reads it again");
+        }
         let _ = end_ops.send(());
         if tokio::time::timeout(CLOSE_RESERVE / 4, serving).await.is_err() {
             warn!("a request on the ops listener was still under way");
         }
         info!("stopped");
         Ok(())
+    }
+
+    async fn finish_sends(&self, deadline: Instant) {
+        if tokio::time::timeout_at(deadline.into(), self.sendsvr.drain()).await.is_err() {
+            warn!("sends were still under way at the end of the grace");
+        }
     }
 }
 

@@ -15,8 +15,11 @@ use crate::{
 /// Steps into which what is left of a hold is rounded up (milliseconds), so that readers share the encoding.
 const HOLD_STEP_MS: u64 = 50;
 
+/// How long a client of a closed room is told to wait at the least (milliseconds).
+const CLOSED_PAUSE_MS: u64 = 1_000;
+
 /// How many different `poll_after_ms` a drain spreads its readers over, and up to what (milliseconds).
-const DRAIN_STEPS: u64 = 16;
+pub(crate) const DRAIN_STEPS: u64 = 16;
 const DRAIN_SPREAD_MS: u64 = 5_000;
 
 /// How an answer is to be made.
@@ -66,6 +69,12 @@ pub(crate) fn answer(
         snapshot.available(waiting.place, now_ms, terms.shed || decision == Decision::AnswerHeld)?;
     let slice = cut(waiting.place, available, terms.limit, decision == Decision::AnswerHeld);
     let (poll_after_ms, served) = pace(waiting, &slice, decision, terms, now_ms);
+    // A client that ignores what a closed room says must at least not spin.
+    let poll_after_ms = if snapshot.settings.is_closed() && slice.up_to_date {
+        poll_after_ms.max(CLOSED_PAUSE_MS)
+    } else {
+        poll_after_ms
+    };
     let key = AnswerKey { slice, form: terms.form, poll_after_ms, served };
     let encode = || {
         let cached: PerList<Vec<_>> = PerList::from_fn(|list| {
@@ -129,7 +138,7 @@ mod tests {
 
     #[test]
     fn pace_tells_when_to_come_back() {
-        let place = Place { seen: PerList::default(), served_at_ms: 7, restarted: false };
+        let place = Place { seen: PerList::default(), served_at_ms: 7, restarted: false, wants_kept: false };
         let free = Waiting { place, eligible_at_ms: 0, deadline_ms: 0 };
         let held = Waiting { eligible_at_ms: 10_320, ..free };
         for (waiting, slice, decision, drain, expect) in [

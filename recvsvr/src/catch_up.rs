@@ -9,7 +9,7 @@ use crate::{
     answer::{Terms, answer, count_gap, pace},
     encode::{self, Encoded, Form, Messages, Parts},
     hold::{Decision, Waiting},
-    live_room::{LiveRoom, begin_load},
+    live_room::{LiveRoom, Loading, begin_load},
     metrics,
     rooms::{Rooms, refusal},
     slice::{Available, Slice, cut},
@@ -22,6 +22,7 @@ use crate::{
 pub(crate) struct LoadKey {
     seen: (Seq, Seq),
     restarted: bool,
+    wants_kept: bool,
     limit: usize,
     form: Form,
     drain_step: Option<u64>,
@@ -41,6 +42,7 @@ pub(crate) async fn read(
     let key = LoadKey {
         seen: (seen.priority, seen.normal),
         restarted: waiting.place.restarted,
+        wants_kept: waiting.place.wants_kept,
         limit: terms.limit,
         form: terms.form,
         drain_step: terms.drain_step,
@@ -62,9 +64,8 @@ pub(crate) async fn read(
         let (rooms, loaded) = (Arc::clone(&rooms), Arc::clone(&room));
         let load = loads.entry(key).or_insert_with(|| {
             begin_load(async move {
-                let read = read_pages(&rooms, &loaded, &waiting, &terms).await;
-                loaded.loads.lock().remove(&key);
-                read
+                let _ended = Loading(|| drop(loaded.loads.lock().remove(&key)));
+                read_pages(&rooms, &loaded, &waiting, &terms).await
             })
         });
         load.clone()

@@ -105,6 +105,8 @@ pub struct Encoded {
     pub cursor: room::CursorText,
     /// Messages in it.
     pub messages: usize,
+    /// Whether nothing was left out for the next poll.
+    pub up_to_date: bool,
     /// Whether it says that messages are missing in front of it.
     pub has_gap: bool,
     /// Whether it says that the room is closed.
@@ -171,6 +173,7 @@ pub(crate) fn encode(parts: &Parts<'_>, form: Form) -> Encoded {
         compression,
         cursor,
         messages: count.priority + count.normal,
+        up_to_date: parts.up_to_date,
         has_gap: parts.gap.is_some(),
         is_closed: parts.settings.is_closed(),
         is_drain: parts.is_drain,

@@ -30,10 +30,15 @@ pub(crate) enum Decision {
 }
 
 impl Waiting {
+    /// Whether normal messages are still kept from it.
+    pub(crate) fn is_held(&self, now_ms: u64) -> bool {
+        self.eligible_at_ms > now_ms
+    }
+
     /// The rule: a closed room, a reader that starts over and priority messages answer at once; normal messages
     /// from `eligible_at_ms` on; the deadline answers with what is not held.
     pub(crate) fn decide(&self, snapshot: &Snapshot, now_ms: u64) -> Decision {
-        let is_held = self.eligible_at_ms > now_ms;
+        let is_held = self.is_held(now_ms);
         let is_over = self.deadline_ms <= now_ms;
         let has_priority = snapshot.has_news(List::Priority, self.place);
         let has_normal = snapshot.has_news(List::Normal, self.place);
@@ -83,8 +88,12 @@ mod tests {
     }
 
     fn waiting(eligible_at_ms: u64, deadline_ms: u64) -> Waiting {
-        let place =
-            Place { seen: PerList { priority: Seq(5), normal: Seq(5) }, served_at_ms: 1, restarted: false };
+        let place = Place {
+            seen: PerList { priority: Seq(5), normal: Seq(5) },
+            served_at_ms: 1,
+            restarted: false,
+            wants_kept: false,
+        };
         Waiting { place, eligible_at_ms, deadline_ms }
     }
 

@@ -84,6 +84,8 @@ pub(crate) struct LiveRoom {
 struct Writer {
     /// The newest sequence that a notice told of, seen or not.
     noticed: PerList<Seq>,
+    /// How many changes of settings notices told of.
+    settings_noticed: u64,
 }
 
 /// What a notice did to a room.
@@ -95,6 +97,15 @@ pub(crate) enum Applied {
     Nothing,
     /// Messages before it are missing: they must be pulled.
     Behind,
+}
+
+/// Takes a load out of its room when it has ended, in whatever way.
+pub(crate) struct Loading<F: FnMut()>(pub(crate) F);
+
+impl<F: FnMut()> Drop for Loading<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 impl LiveRoom {
@@ -142,6 +153,9 @@ impl LiveRoom {
             && let Some(newest) = messages.last()
         {
             writer.noticed[*list] = writer.noticed[*list].max(newest.seq);
+        }
+        if matches!(notice.change, Change::Settings { .. }) {
+            writer.settings_noticed += 1;
         }
         // A room that is being filled reads again when it finds that it is behind what was noticed.
         let Some(old) = self.snapshot() else { return Applied::Nothing };
@@ -202,7 +216,12 @@ impl LiveRoom {
         self.snapshot.store(Some(Arc::new(new)));
     }
 
-    /// Takes what was read from the store as the room's state.
+    /// How many changes of settings notices told of: taken before the settings are read.
+    pub(crate) fn settings_noticed(&self) -> u64 {
+        self.writer.lock().settings_noticed
+    }
+
+    /// Takes what was read from the store as the room's state; `settings_noticed` was taken before.
     ///
     /// Returns false if notices tell of more than was read: then read again.
     pub(crate) fn fill_with(
@@ -210,10 +229,14 @@ impl LiveRoom {
         epoch: Epoch,
         view: &RoomView,
         pages: &PerList<Page>,
+        settings_noticed: u64,
         limits: TailLimits,
         defaults: &StoreOptions,
     ) -> bool {
         let writer = self.writer.lock();
+        if writer.settings_noticed != settings_noticed {
+            return false;
+        }
         // The pages are younger than the view: what they say of the bounds holds.
         if List::ALL.into_iter().any(|list| pages[list].bounds.last < writer.noticed[list]) {
             return false;

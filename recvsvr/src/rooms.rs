@@ -17,11 +17,11 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tracing::{error, warn};
 
 use crate::{
-    live_room::{Applied, LiveRoom, begin_load},
+    live_room::{Applied, LiveRoom, Loading, begin_load},
     metrics,
     snapshot::Snapshot,
     tail::TailLimits,
-    worker::Mailbox,
+    worker::{Mailbox, now_ms},
 };
 
 /// Messages of each list that a cold room reads from the store: an answer of the default limit and some.
@@ -94,6 +94,8 @@ pub struct Rooms {
     started: Instant,
     /// Seconds since the start, moved on by [`Rooms::maintain`].
     clock_s: AtomicU32,
+    /// One more than the second (of `clock_s`) at which no room could go; 0 for never.
+    full_at_s: AtomicU32,
     is_draining: AtomicBool,
 }
 
@@ -114,6 +116,7 @@ impl Rooms {
             pull_wanted: Notify::new(),
             started: Instant::now(),
             clock_s: AtomicU32::new(0),
+            full_at_s: AtomicU32::new(0),
             is_draining: AtomicBool::new(false),
             options,
         })
@@ -162,6 +165,11 @@ impl Rooms {
         ::metrics::gauge!(metrics::QUEUE_DEPTH, "queue" => "fanout").set(waiting as f64);
     }
 
+    /// Notes that the room is in use now.
+    pub(crate) fn touch(&self, room: &LiveRoom) {
+        room.used_at_s.store(self.clock_s.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     /// Finds or makes the room, and counts one more follower of it on `worker`.
     ///
     /// # Errors
@@ -170,13 +178,13 @@ impl Rooms {
         // Counted while the map's shard is locked: an eviction sees the follower or comes before it.
         let join = |room: &Arc<LiveRoom>| {
             room.listeners[worker].followers.fetch_add(1, Ordering::Relaxed);
-            room.used_at_s.store(self.clock_s.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.touch(room);
             Arc::clone(room)
         };
         if let Some(room) = self.rooms.get(key) {
             return Ok(join(&room));
         }
-        if self.count.load(Ordering::Relaxed) >= self.options.rooms_max && self.evict(1, 0) == 0 {
+        if self.count.load(Ordering::Relaxed) >= self.options.rooms_max && !self.make_room() {
             return Err(Problem::new(
                 ErrorCode::NodeFull,
                 "this node holds as many rooms as it may: try another one",
@@ -204,9 +212,8 @@ impl Rooms {
             let (rooms, filled) = (Arc::clone(self), Arc::clone(room));
             slot.get_or_insert_with(|| {
                 begin_load(async move {
-                    let read = rooms.read_room(&filled, "fill").await;
-                    *filled.fill.lock() = None;
-                    read
+                    let _ended = Loading(|| *filled.fill.lock() = None);
+                    rooms.read_room(&filled, "fill").await
                 })
             })
             .clone()
@@ -218,6 +225,7 @@ impl Rooms {
     async fn read_room(&self, room: &LiveRoom, reason: &'static str) -> Result<(), Problem> {
         ::metrics::counter!(metrics::PULLS, "reason" => reason).increment(1);
         loop {
+            let settings_noticed = room.settings_noticed();
             let view = self.store.view(&room.key).await.map_err(|e| refusal(&e))?;
             let end = Range::Before(Seq(u64::MAX));
             let read = |list| self.store.read(&room.key, list, end, FILL_MESSAGES);
@@ -225,7 +233,14 @@ impl Rooms {
                 priority: read(List::Priority).await.map_err(|e| refusal(&e))?,
                 normal: read(List::Normal).await.map_err(|e| refusal(&e))?,
             };
-            if room.fill_with(self.store.epoch(), &view, &pages, self.tail_limits(), &self.options.store) {
+            if room.fill_with(
+                self.store.epoch(),
+                &view,
+                &pages,
+                settings_noticed,
+                self.tail_limits(),
+                &self.options.store,
+            ) {
                 self.tell(room_ref(&self.rooms, &room.key));
                 return Ok(());
             }
@@ -270,24 +285,31 @@ impl Rooms {
     }
 
     /// Reads what the room is missing.
-    async fn pull(&self, room: &Arc<LiveRoom>, reason: &'static str) {
+    pub(crate) async fn pull(&self, room: &Arc<LiveRoom>, reason: &'static str) {
         ::metrics::counter!(metrics::PULLS, "reason" => reason).increment(1);
         for list in List::ALL {
-            let Some(last) = room.with_snapshot(|s| s.map(|s| s.lists[list].last())) else { return };
-            match self.store.read(&room.key, list, Range::After(last), self.options.tail_messages_max).await {
-                Ok(page) => match room.catch_up_with(list, &page.messages, self.tail_limits()) {
-                    Applied::News => self.tell(Some(Arc::clone(room))),
-                    Applied::Nothing => {}
-                    // Retention has taken what was missing: begin again from the end of the log.
-                    Applied::Behind => {
-                        if let Err(problem) = self.read_room(room, reason).await {
-                            warn!(room = %room.key, %problem, "pull failed, the next look tries again");
-                        }
-                    }
-                },
-                Err(error) => warn!(room = %room.key, %error, "pull failed, the next look tries again"),
+            if let Err(error) = self.pull_list(room, list).await {
+                warn!(room = %room.key, %error, "pull failed, the next look tries again");
             }
         }
+    }
+
+    async fn pull_list(&self, room: &Arc<LiveRoom>, list: List) -> Result<(), Problem> {
+        let most = self.options.tail_messages_max;
+        while let Some(last) = room.with_snapshot(|s| s.map(|s| s.lists[list].last())) {
+            let read = self.store.read(&room.key, list, Range::After(last), most).await;
+            let page = read.map_err(|e| refusal(&e))?;
+            match room.catch_up_with(list, &page.messages, self.tail_limits()) {
+                Applied::News => self.tell(Some(Arc::clone(room))),
+                Applied::Nothing => break,
+                // Retention has taken what was missing: begin again from the end of the log.
+                Applied::Behind => return self.read_room(room, "gap").await,
+            }
+            if page.messages.len() < most {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// A lost notice costs at most a second: rooms with readers are compared with the log. Where the store can tell
@@ -333,6 +355,10 @@ impl Rooms {
 
     fn bound_memory(&self) {
         self.evict(usize::MAX, IDLE_S);
+        let now_ms = now_ms();
+        for room in &self.rooms {
+            room.with_snapshot(|snapshot| snapshot.map(|snapshot| snapshot.drop_old_encodings(now_ms)));
+        }
         let total = || self.rooms.iter().map(|room| room.bytes.load(Ordering::Relaxed)).sum::<usize>();
         let mut bytes = total();
         if bytes > self.options.cache_bytes_max {
@@ -349,6 +375,21 @@ impl Rooms {
             bytes = total();
         }
         ::metrics::gauge!(metrics::CACHE_BYTES).set(bytes as f64);
+    }
+
+    /// Makes room for one more room, if any can go.
+    ///
+    /// Finding one may mean to look at all; when none could go, nobody looks again for a second.
+    fn make_room(&self) -> bool {
+        let now_s = self.clock_s.load(Ordering::Relaxed);
+        if self.full_at_s.load(Ordering::Relaxed) == now_s + 1 {
+            return false;
+        }
+        if self.evict(1, 0) > 0 {
+            return true;
+        }
+        self.full_at_s.store(now_s + 1, Ordering::Relaxed);
+        false
     }
 
     /// Lets go of at most `most` rooms without followers that were not used for `idle_s`. Returns how many.

@@ -13,12 +13,14 @@ pub(crate) struct Place {
     pub(crate) served_at_ms: u64,
     /// Its cursor was of another epoch or past the end: it starts over, and is told so.
     pub(crate) restarted: bool,
+    /// It asked for what is kept, so what is not kept is no gap.
+    pub(crate) wants_kept: bool,
 }
 
 impl Place {
     /// Whether an unheld reader here gets the same as one at `other`: when they were served makes no difference.
     pub(crate) fn is_same_reader(&self, other: &Self) -> bool {
-        self.seen == other.seen && self.restarted == other.restarted
+        self.seen == other.seen && self.restarted == other.restarted && self.wants_kept == other.wants_kept
     }
 }
 
@@ -127,7 +129,7 @@ pub(crate) fn cut(place: Place, available: PerList<Available>, limit: usize, wit
             return stay;
         }
         let skipped = from.since(seen.next());
-        if skipped > 0 && !place.restarted {
+        if skipped > 0 && !place.restarted && !place.wants_kept {
             missing[list] = skipped;
             let reason = if kept_from > seen.next() { GapReason::Retention } else { GapReason::Shed };
             gap_reason = match (gap_reason, reason) {
@@ -161,16 +163,21 @@ impl Snapshot {
                     let kept = self.lists[list].kept_from(now_ms);
                     Seq(self.lists[list].last().0.saturating_sub(back).max(kept.0 - 1))
                 });
-                Place { seen, served_at_ms: 0, restarted: false }
+                Place { seen, served_at_ms: 0, restarted: false, wants_kept: true }
             }
-            Start::Oldest => Place { seen: oldest(), served_at_ms: 0, restarted: false },
+            Start::Oldest => Place { seen: oldest(), served_at_ms: 0, restarted: false, wants_kept: true },
             Start::At(cursor) => {
                 let is_ours = cursor.epoch == self.epoch
                     && List::ALL.into_iter().all(|list| cursor.seen[list] <= self.lists[list].last());
                 if is_ours {
-                    Place { seen: cursor.seen, served_at_ms: cursor.served_at_ms, restarted: false }
+                    Place {
+                        seen: cursor.seen,
+                        served_at_ms: cursor.served_at_ms,
+                        restarted: false,
+                        wants_kept: false,
+                    }
                 } else {
-                    Place { seen: oldest(), served_at_ms: 0, restarted: true }
+                    Place { seen: oldest(), served_at_ms: 0, restarted: true, wants_kept: false }
                 }
             }
         }
@@ -191,6 +198,13 @@ impl Snapshot {
         is_here.then_some(available)
     }
 
+    /// Whether a cursor of this log lies ahead of what memory knows of it.
+    pub(crate) fn is_behind(&self, start: Start) -> bool {
+        let Start::At(cursor) = start else { return false };
+        cursor.epoch == self.epoch
+            && List::ALL.into_iter().any(|list| cursor.seen[list] > self.lists[list].last())
+    }
+
     /// Whether a reader at `place` has messages of `list` waiting.
     pub(crate) fn has_news(&self, list: List, place: Place) -> bool {
         self.lists[list].last() > place.seen[list]
@@ -206,6 +220,7 @@ mod tests {
             seen: PerList { priority: Seq(priority), normal: Seq(normal) },
             served_at_ms: 0,
             restarted: false,
+            wants_kept: false,
         }
     }
 
@@ -235,6 +250,13 @@ mod tests {
             assert_eq!((gap.missing.normal, gap.first.normal, gap.reason), (3, Seq(3), reason));
             assert_eq!(slice.parts.normal.from.0, gap.first.normal.0 + gap.missing.normal);
         }
+    }
+
+    #[test]
+    fn asking_for_what_is_kept_makes_no_gap() {
+        let lists = PerList { priority: available(4, 5, 4), normal: available(8, 9, 8) };
+        let slice = cut(Place { wants_kept: true, ..place(0, 0) }, lists, 10, false);
+        assert_eq!((slice.gap, slice.parts.normal.from), (None, Seq(8)));
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::{
 /// Encodings kept with a snapshot: more readers than this at different places are encoded each by itself.
 const ENCODINGS_MAX: usize = 64;
 
+/// Bytes of encodings kept with a snapshot, besides the newest one.
+const ENCODINGS_BYTES_MAX: usize = 1 << 20;
+
 /// How long an encoding is handed out (milliseconds): its `Date`, `stats` and cursor time are at most so old.
 const ENCODING_AGE_MAX_MS: u64 = 1_000;
 
@@ -58,6 +61,13 @@ struct Entry {
     encoded: Arc<OnceLock<Arc<Encoded>>>,
 }
 
+impl Entry {
+    /// Memory that it takes: the body, and the body once more within the response to HTTP/1.1.
+    fn bytes(&self) -> usize {
+        self.encoded.get().map_or(0, |encoded| 2 * encoded.body.len())
+    }
+}
+
 impl Snapshot {
     pub(crate) fn new(
         epoch: Epoch,
@@ -67,6 +77,14 @@ impl Snapshot {
         accepted_at_us: PerList<u64>,
     ) -> Self {
         Self { epoch, room, settings, lists, accepted_at_us, encodings: Encodings::default() }
+    }
+
+    /// Lets go of encodings that are no longer handed out.
+    pub(crate) fn drop_old_encodings(&self, now_ms: u64) {
+        self.encodings
+            .0
+            .lock()
+            .retain(|entry| now_ms.saturating_sub(entry.made_at_ms) <= ENCODING_AGE_MAX_MS);
     }
 
     /// The encoding for `key`, made by `encode` if there is none of the last second. Whoever comes while it is
@@ -85,9 +103,13 @@ impl Snapshot {
                 }
                 found => {
                     if let Some(old) = found {
-                        entries.swap_remove(old);
-                    } else if entries.len() >= ENCODINGS_MAX {
-                        entries.remove(0);
+                        entries.remove(old);
+                    }
+                    let mut bytes: usize = entries.iter().map(Entry::bytes).sum();
+                    while entries.len() >= ENCODINGS_MAX
+                        || (bytes > ENCODINGS_BYTES_MAX && !entries.is_empty())
+                    {
+                        bytes -= entries.remove(0).bytes();
                     }
                     let encoded = Arc::default();
                     entries.push(Entry { key, made_at_ms: now_ms, encoded: Arc::clone(&encoded) });

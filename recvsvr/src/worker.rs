@@ -22,11 +22,13 @@ use std::{
 pub use follower::{Ask, Follower, Started};
 use parking_lot::Mutex;
 use rand::RngExt as _;
-use room::{ErrorCode, Problem, RoomKey};
+use room::{ErrorCode, Problem, RoomKey, Seq};
 use tokio::sync::Notify;
 
 use self::slots::Slots;
-use crate::{encode::Encoded, live_room::LiveRoom, rooms::Rooms, tally::Tally, timer::Wheel};
+use crate::{
+    answer::DRAIN_STEPS, encode::Encoded, live_room::LiveRoom, rooms::Rooms, tally::Tally, timer::Wheel,
+};
 
 /// An answer shared by all polls of a worker that get it: cloning touches no cache line of another core.
 pub type Answer = Rc<Arc<Encoded>>;
@@ -60,10 +62,15 @@ impl Mailbox {
 /// A room as one worker sees it.
 struct LocalRoom {
     room: Arc<LiveRoom>,
-    /// Slot and generation of each poll parked here; entries of polls that are gone stay until they are many.
-    parked: RefCell<Vec<(u32, u32)>>,
-    /// How many of them still wait.
+    /// Slot and generation of each parked poll that any message wakes. Entries of polls that are gone stay until they
+    /// are many.
+    ready: RefCell<Vec<(u32, u32)>>,
+    /// The same of those that are held: only priority messages wake them, or the end of their hold.
+    held: RefCell<Vec<(u32, u32)>>,
+    /// How many polls still wait, ready or held.
     waiting: Cell<usize>,
+    /// The newest priority message that waiting polls were woken for.
+    priority_told: Cell<Seq>,
     followers: Cell<usize>,
 }
 
@@ -107,7 +114,7 @@ impl Worker {
             armed_ms: Cell::new(u64::MAX),
             rearm: Notify::new(),
             parked: Cell::new(0),
-            drain_step: Cell::new(index as u64),
+            drain_step: Cell::new(index as u64 % DRAIN_STEPS),
             canary: RefCell::default(),
             tally: Tally::default(),
         })
@@ -161,7 +168,9 @@ impl Worker {
         let room = self.rooms.follow(key, self.index)?;
         let made = Rc::new(LocalRoom {
             room,
-            parked: RefCell::default(),
+            ready: RefCell::default(),
+            held: RefCell::default(),
+            priority_told: Cell::new(Seq(0)),
             waiting: Cell::new(0),
             followers: Cell::new(1),
         });
@@ -170,6 +179,7 @@ impl Worker {
     }
 
     fn leave(&self, room: &LocalRoom) {
+        self.rooms.touch(&room.room);
         room.followers.set(room.followers.get() - 1);
         if room.followers.get() == 0 {
             self.local.borrow_mut().remove(&room.room.key);
@@ -202,13 +212,22 @@ impl Worker {
     fn next_drain_step(&self) -> Option<u64> {
         self.rooms.is_draining().then(|| {
             let step = self.drain_step.get();
-            self.drain_step.set(step.wrapping_add(1));
+            self.drain_step.set((step + 1) % DRAIN_STEPS);
             step
         })
     }
 }
 
 impl LocalRoom {
+    /// Puts a waiting poll where news finds it.
+    fn keep(&self, slots: &Slots, entry: (u32, u32), is_held: bool) {
+        let mut list = if is_held { self.held.borrow_mut() } else { self.ready.borrow_mut() };
+        if list.len() > 2 * self.waiting.get() + 64 {
+            list.retain(|(slot, generation)| slots.parked(*slot, *generation).is_some());
+        }
+        list.push(entry);
+    }
+
     fn listener(&self, worker: usize) -> &crate::live_room::Listener {
         &self.room.listeners[worker]
     }

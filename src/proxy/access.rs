@@ -87,11 +87,9 @@ impl Access {
             // Without keys nothing can be said of a token, so none is asked for.
             (_, None) => None,
         };
-        let is_known = seen.as_ref().is_some_and(|caller| {
-            caller.said.is(token, query)
-                && caller.expires_at_ms > now_ms
-                && self.verifier.as_ref().is_none_or(|verifier| verifier.generation() == caller.generation)
-        });
+        let is_known = seen
+            .as_ref()
+            .is_some_and(|caller| caller.said.is(token, query) && self.is_current(caller, now_ms));
         if !is_known {
             let caller = self.check(token, query, now_ms)?;
             self.forget(seen.replace(Box::new(caller)));
@@ -126,6 +124,12 @@ impl Access {
             role: text(Key::Role),
         };
         Ok(Caller { identity: Rc::new(identity), said, expires_at_ms, generation, polls })
+    }
+
+    /// Whether what a caller was told by its token still holds.
+    pub(crate) fn is_current(&self, caller: &Caller, now_ms: u64) -> bool {
+        caller.expires_at_ms > now_ms
+            && self.verifier.as_ref().is_none_or(|verifier| verifier.generation() == caller.generation)
     }
 
     /// Lets go of a caller whom a connection no longer sees.
@@ -187,11 +191,11 @@ fn token<'a>(fields: &'a Fields<'_>, query: &'a Query<'_>) -> Result<Option<&'a 
             }
         },
     };
-    let cookie = fields.get(Field::Cookie).and_then(|cookies| {
-        cookies.split(';').find_map(|cookie| cookie.trim().strip_prefix("bigroom_token="))
+    let cookies = fields.get(Field::Cookie).into_iter().flat_map(|cookies| {
+        cookies.split(';').filter_map(|cookie| cookie.trim().strip_prefix("bigroom_token="))
     });
     let mut found = None;
-    for token in [header, query.get(Key::Token), cookie].into_iter().flatten() {
+    for token in [header, query.get(Key::Token)].into_iter().flatten().chain(cookies) {
         if found.is_some_and(|other| other != token) {
             return Err(Problem::new(
                 ErrorCode::InvalidParameter,

@@ -37,7 +37,8 @@ pub(crate) async fn read<S: AsyncRead + Unpin>(
             let length = usize::try_from(length).unwrap_or(usize::MAX);
             check_size(length)?;
             fill(stream, buffer, length).await?;
-            Ok(buffer.drain(..length).collect::<Vec<_>>().into())
+            let rest = buffer.split_off(length);
+            Ok(std::mem::replace(buffer, rest).into())
         }
         BodyLength::Chunked => {
             let mut body = Vec::new();
@@ -56,6 +57,8 @@ pub(crate) async fn read<S: AsyncRead + Unpin>(
                 }
                 body.extend(buffer.drain(..size + 2).take(size));
                 if size == 0 {
+                    // The connection goes on, and must not keep the space of its largest body.
+                    buffer.shrink_to_fit();
                     return Ok(body.into());
                 }
             }

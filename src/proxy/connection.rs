@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use recvsvr::Answer;
+use recvsvr::Started;
 use room::{ErrorCode, Problem};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -23,12 +23,13 @@ use super::{
     events::Events,
     fields::{Field, Query},
     front::Context,
-    head::{self, BodyLength, H2_PREFACE, Head},
+    head::{self, BodyLength, H2_PREFACE, Head, Malformed},
     http2,
     request::{Reply, Request},
     response::{Framing, Response, wire, write_head},
     routes,
     session::{Begun, Connected, Session, wants_events},
+    target::Target,
 };
 
 /// Bytes of later requests that are read while one is served; beyond it, the client has to wait.
@@ -61,7 +62,7 @@ enum Step {
     /// The client is gone, or was idle for too long.
     End,
     /// The bytes are not HTTP/1.1, or came too slowly.
-    Refuse(Problem),
+    Refuse(Malformed),
     /// A connection preface: HTTP/2 from here on.
     Http2,
     /// A plain poll, begun or refused.
@@ -93,7 +94,9 @@ pub(crate) async fn serve<S: Stream>(stream: S, context: Rc<Context>) {
         connection.ticket.enter(if connection.pending.is_empty() { Phase::Idle } else { Phase::Head });
         let goes_on = match poll_fn(|task| connection.step(task)).await {
             Step::End => return,
-            Step::Refuse(problem) => return Box::pin(connection.refuse(&problem, None)).await,
+            Step::Refuse(Malformed { problem, origin }) => {
+                return Box::pin(connection.refuse(&problem, origin)).await;
+            }
             Step::Http2 => return Box::pin(connection.upgrade()).await,
             Step::Poll(Ok(begun), manner) => connection.answer_poll(begun, &manner).await,
             Step::Poll(Err(problem), manner) => Box::pin(connection.answer_problem(problem, &manner)).await,
@@ -134,7 +137,7 @@ impl<S: Stream> Connection<S> {
                         return Poll::Ready(step);
                     }
                     Ok(None) => self.pending = pending,
-                    Err(problem) => return Poll::Ready(Step::Refuse(problem)),
+                    Err(malformed) => return Poll::Ready(Step::Refuse(malformed)),
                 }
             }
             if self.ticket.is_over(task.waker()) {
@@ -159,7 +162,7 @@ impl<S: Stream> Connection<S> {
                         return Poll::Ready(step);
                     }
                     Ok(None) => self.ticket.enter(Phase::Head),
-                    Err(problem) => return Poll::Ready(Step::Refuse(problem)),
+                    Err(malformed) => return Poll::Ready(Step::Refuse(malformed)),
                 }
             }
             self.pending.extend_from_slice(bytes);
@@ -172,11 +175,11 @@ impl<S: Stream> Connection<S> {
         }
         let seconds = self.context.front.timeouts.header.as_secs_f32();
         let detail = format!("the head of a request must be there {seconds} s after its first byte");
-        Step::Refuse(Problem::new(ErrorCode::RequestTimeout, detail))
+        Step::Refuse(Problem::new(ErrorCode::RequestTimeout, detail).into())
     }
 
     /// What the bytes ask for, and how many of them that took; `None` if more are needed.
-    fn interpret(&mut self, bytes: &[u8]) -> Result<Option<(Step, usize)>, Problem> {
+    fn interpret(&mut self, bytes: &[u8]) -> Result<Option<(Step, usize)>, Malformed> {
         if !self.has_begun
             && bytes[0] == b'P'
             && H2_PREFACE.starts_with(&bytes[..bytes.len().min(H2_PREFACE.len())])
@@ -212,7 +215,14 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Waits for a poll's answer and writes it. Returns whether the connection goes on.
-    async fn answer_poll(&mut self, begun: Begun, manner: &Manner) -> bool {
+    async fn answer_poll(&mut self, mut begun: Begun, manner: &Manner) -> bool {
+        // A client that ends its side behind its request still wants the answer, unless that has to be waited for.
+        if matches!(begun.started, Started::Later(_)) {
+            begun = match Box::pin(self.session.settle(begun)).await {
+                Ok(begun) => begun,
+                Err(problem) => return Box::pin(self.answer_problem(problem, manner)).await,
+            };
+        }
         let finished = {
             let Self { stream, context, session, pending, .. } = self;
             let mut finish = pin!(session.finish_poll(begun));
@@ -233,17 +243,15 @@ impl<S: Stream> Connection<S> {
             let wire = finished.answer.wire.get_or_init(|| wire(&finished.answer, &self.context.front.cors));
             write_all(&mut self.stream, &self.ticket, wire).await
         } else {
-            Box::pin(self.write_answer(&finished.answer, manner, !goes_on)).await
+            Box::pin(self.write_whole(&Response::answer(&finished.answer), manner, !goes_on, true)).await
         };
         if is_written && let Some(follower) = &self.session.follower {
             follower.delivered(&finished.answer, finished.was_parked);
         }
+        if is_written && !goes_on {
+            Box::pin(self.linger()).await;
+        }
         is_written && goes_on
-    }
-
-    async fn write_answer(&mut self, answer: &Answer, manner: &Manner, closes: bool) -> bool {
-        let response = Response { closes, ..Response::answer(answer) };
-        self.write(&response, manner, "GET").await
     }
 
     /// Answers a request with a refusal, after which the connection goes on.
@@ -251,25 +259,37 @@ impl<S: Stream> Connection<S> {
         self.write(&Response::problem(&problem), manner, "GET").await
     }
 
-    /// Writes a response. Returns whether the connection goes on.
+    /// Writes a response, and ends the connection if one of the two sides wants that. Returns whether it goes on.
     async fn write(&mut self, response: &Response, manner: &Manner, method: &str) -> bool {
         let goes_on = manner.keeps_alive && !response.closes;
-        let cors = self.context.front.cors.fields(manner.origin.as_deref());
-        let mut out = Vec::with_capacity(512 + response.body.len());
-        write_head(&mut out, response, &cors, Framing::Length(response.body.len()), !goes_on);
-        if method != "HEAD" {
-            out.extend_from_slice(&response.body);
-        }
-        let is_written = write_all(&mut self.stream, &self.ticket, &out).await;
+        let is_written = self.write_whole(response, manner, !goes_on, method != "HEAD").await;
         if is_written && !goes_on {
             self.linger().await;
         }
         is_written && goes_on
     }
 
+    /// Writes a response. Returns whether the client took it.
+    async fn write_whole(
+        &mut self,
+        response: &Response,
+        manner: &Manner,
+        closes: bool,
+        with_body: bool,
+    ) -> bool {
+        let cors = self.context.front.cors.fields(manner.origin.as_deref());
+        let mut out = Vec::with_capacity(512 + response.body.len());
+        write_head(&mut out, response, &cors, Framing::Length(response.body.len()), closes);
+        if with_body {
+            out.extend_from_slice(&response.body);
+        }
+        write_all(&mut self.stream, &self.ticket, &out).await
+    }
+
     /// Answers bytes that are no request, and ends the connection.
     async fn refuse(&mut self, problem: &Problem, origin: Option<Box<str>>) {
-        let manner = Manner { keeps_alive: false, origin };
+        let listed = self.context.front.cors.listed(origin.as_deref()).map(Box::from);
+        let manner = Manner { keeps_alive: false, origin: listed };
         self.write(&Response::problem(problem), &manner, "").await;
     }
 
@@ -303,12 +323,11 @@ impl<S: Stream> Connection<S> {
                 return false;
             }
         };
-        let session = Session::new(&self.context, &self.session.connection);
         let reply = {
-            let Self { stream, context, pending, .. } = self;
+            let Self { stream, context, session, pending, .. } = self;
             let mut respond = pin!(routes::respond(session, &request));
-            // A client that leaves ends what it waits for; what changes something is finished all the same.
-            let may_end = request.method == "GET";
+            // A client that leaves ends what it waits for; everything else is finished all the same.
+            let may_end = request.method == "GET" && waits(&request);
             poll_fn(|task| match respond.as_mut().poll(task) {
                 Poll::Ready(reply) => Poll::Ready(Some(reply)),
                 Poll::Pending if may_end => watch(stream, context, pending, task).map(|()| None),
@@ -325,9 +344,7 @@ impl<S: Stream> Connection<S> {
 
     /// Writes a stream of events until it ends or the client leaves. Returns whether the connection goes on.
     async fn stream_events(&mut self, mut events: Events, manner: &Manner, is_http10: bool) -> bool {
-        let mut response = Response { content_type: Some("text/event-stream"), ..Response::empty(200) };
-        // Tells nginx not to hold events back.
-        response.fields.push(("x-accel-buffering", "no".to_owned()));
+        let response = Response::events();
         let framing = if is_http10 { Framing::UntilClose } else { Framing::Chunked };
         let cors = self.context.front.cors.fields(manner.origin.as_deref());
         let mut out = Vec::new();
@@ -407,6 +424,11 @@ fn plain_poll_room<'a>(head: &Head<'a>) -> Option<&'a str> {
     (is_plain && !wants_events(&head.fields)).then_some(room)
 }
 
+/// Whether a request may be one that waits for news: a poll of any kind.
+fn waits(request: &Request) -> bool {
+    matches!(Target::parse(&request.path), Ok(Target::Messages(_) | Target::MultiPoll))
+}
+
 /// Watches a client that is being served: keeps what it sends for later, up to a bound. Ready when it has left.
 fn watch<S: Stream>(
     stream: &mut S,
@@ -432,20 +454,27 @@ async fn write_all<S: Stream>(stream: &mut S, ticket: &Ticket, bytes: &[u8]) -> 
     let mut written = 0;
     let mut has_waited = false;
     poll_fn(|task| {
-        while written < bytes.len() {
+        let poll = loop {
+            if written == bytes.len() {
+                // What TLS keeps back goes out with this.
+                break Pin::new(&mut *stream).poll_flush(task).map(|flushed| flushed.is_ok());
+            }
             match Pin::new(&mut *stream).poll_write(task, &bytes[written..]) {
                 Poll::Ready(Ok(count)) if count > 0 => written += count,
-                Poll::Ready(_) => return Poll::Ready(false),
-                Poll::Pending => {
-                    if !has_waited {
-                        has_waited = true;
-                        ticket.enter(Phase::Write);
-                    }
-                    return if ticket.is_over(task.waker()) { Poll::Ready(false) } else { Poll::Pending };
-                }
+                Poll::Ready(_) => break Poll::Ready(false),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        if poll.is_pending() {
+            if !has_waited {
+                has_waited = true;
+                ticket.enter(Phase::Write);
+            }
+            if ticket.is_over(task.waker()) {
+                return Poll::Ready(false);
             }
         }
-        Pin::new(&mut *stream).poll_flush(task).map(|flushed| flushed.is_ok())
+        poll
     })
     .await
 }

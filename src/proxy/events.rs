@@ -3,18 +3,22 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use recvsvr::{Ask, Follower, Form, Start, now_ms};
-use room::{Cursor, RoomKey};
+use recvsvr::{Ask, Follower, Start, now_ms};
+use room::{Cursor, Problem, RoomKey};
 use tracing::debug;
 
 use super::{
     access::{Caller, PollPlace},
     front::Context,
-    session::{Begun, Session, finish},
+    session::{Begun, Finished, Session, finish},
 };
 
 /// A comment goes out after so long without an event (milliseconds): it tells both sides that the other is there.
 pub(crate) const KEEP_ALIVE_MS: u64 = 15_000;
+
+/// How often a stream looks whether its token is still good (milliseconds): keys that are taken away take effect within
+/// 5 s, a second of which may pass until they are read.
+const TOKEN_CHECK_MS: u64 = 4_000;
 
 /// A stream of events for one client.
 pub(crate) struct Events {
@@ -25,16 +29,18 @@ pub(crate) struct Events {
     /// The first poll, which began with the request.
     first: Option<Begun>,
     ask: Ask,
-    _place: Option<PollPlace>,
+    place: Option<PollPlace>,
     has_ended: bool,
+    /// When something was last written (Unix milliseconds).
+    written_at_ms: u64,
 }
 
 impl Events {
     /// The stream that goes on with a poll which has begun; `None` if that has no room.
-    pub(crate) fn new(session: Session, begun: Begun) -> Option<Self> {
+    pub(crate) fn new(session: &mut Session, begun: Begun) -> Option<Self> {
         let context = Rc::clone(&session.context);
-        let ask = Ask { form: Form::JSON, ..begun.ask };
-        let (follower, room, caller) = session.into_following()?;
+        let ask = begun.ask;
+        let (follower, room, caller) = session.take_following()?;
         Some(Self {
             context,
             follower,
@@ -42,58 +48,71 @@ impl Events {
             caller,
             first: Some(begun),
             ask,
-            _place: None,
+            place: None,
             has_ended: false,
+            written_at_ms: now_ms(),
         })
     }
 
-    /// The next event or comment; `None` at the end: the room was closed, the node goes down, the token expired.
-    /// Cancel-safe up to one event, which a reconnecting client gets again by its `Last-Event-ID`.
+    /// The next event or comment; `None` at the end: the room was closed, the node goes down, the token is no longer
+    /// good. Cancel-safe up to one event, which a reconnecting client gets again by its `Last-Event-ID`.
     pub(crate) async fn next(&mut self) -> Option<Bytes> {
-        if self.has_ended {
-            return None;
-        }
-        let expires_at_ms = self.caller.as_ref().map_or(u64::MAX, |caller| caller.expires_at_ms);
-        let finished = match self.first.take() {
-            Some(begun) => self.finish_first(begun).await,
-            None if now_ms() >= expires_at_ms => return None,
-            None => {
-                self.ask.deadline_ms = expires_at_ms.min(now_ms() + KEEP_ALIVE_MS);
-                match self.follower.ask(&self.room, &self.ask) {
-                    Ok(started) => finish(&mut self.follower, &self.room, &self.ask, started).await,
-                    Err(problem) => Err(problem),
+        loop {
+            let finished = match self.first.take() {
+                Some(begun) => self.finish_first(begun).await,
+                None => self.ask_on().await?,
+            };
+            let finished = match finished {
+                Ok(finished) => finished,
+                Err(problem) => {
+                    // The status is gone out: all that is left is to end. The client comes back and is told why.
+                    debug!(%problem, "event stream ended");
+                    self.has_ended = true;
+                    return None;
                 }
+            };
+            let answer = &finished.answer;
+            self.has_ended = answer.is_drain || (answer.is_closed && answer.up_to_date);
+            if let Ok(cursor) = Cursor::decode(&answer.cursor, self.room.hash48()) {
+                self.ask.start = Start::At(cursor);
             }
-        };
-        let finished = match finished {
-            Ok(finished) => finished,
-            Err(problem) => {
-                // The status is gone out: all that is left is to end. The client comes back and is told why.
-                debug!(%problem, "event stream ended");
-                return None;
+            if answer.messages > 0 || answer.has_gap || self.has_ended {
+                self.follower.delivered(answer, finished.was_parked);
+                self.written_at_ms = now_ms();
+                return Some(event(&answer.cursor, &answer.body));
             }
-        };
-        let answer = &finished.answer;
-        self.has_ended = answer.is_closed || answer.is_drain;
-        if let Ok(cursor) = Cursor::decode(&answer.cursor, self.room.hash48()) {
-            self.ask.start = Start::At(cursor);
+            if now_ms() >= self.written_at_ms + KEEP_ALIVE_MS {
+                self.written_at_ms = now_ms();
+                return Some(Bytes::from_static(b": keep-alive\n\n"));
+            }
         }
-        if answer.messages == 0 && !answer.has_gap && !self.has_ended {
-            return Some(Bytes::from_static(b": keep-alive\n\n"));
-        }
-        self.follower.delivered(answer, finished.was_parked);
-        Some(event(&answer.cursor, &answer.body))
     }
 
-    async fn finish_first(&mut self, begun: Begun) -> Result<super::session::Finished, room::Problem> {
+    /// Goes on with the next poll; `None` when the stream has ended or its caller's token is no longer good.
+    async fn ask_on(&mut self) -> Option<Result<Finished, Problem>> {
+        let caller = self.caller.as_ref().filter(|_| !self.has_ended)?;
+        if !self.context.front.access.is_current(caller, now_ms()) {
+            return None;
+        }
+        let until_keep_alive = self.written_at_ms + KEEP_ALIVE_MS;
+        self.ask.deadline_ms = caller.expires_at_ms.min(until_keep_alive).min(now_ms() + TOKEN_CHECK_MS);
+        Some(match self.follower.ask(&self.room, &self.ask) {
+            Ok(started) => finish(&mut self.follower, &self.room, &self.ask, started).await,
+            Err(problem) => Err(problem),
+        })
+    }
+
+    async fn finish_first(&mut self, begun: Begun) -> Result<Finished, Problem> {
         let (ask, started, place) = begun.into_parts();
-        self._place = Some(place);
+        self.place = Some(place);
         finish(&mut self.follower, &self.room, &ask, started).await
     }
 }
 
 impl Drop for Events {
     fn drop(&mut self) {
+        // They count the caller's polls: the caller is forgotten once nothing does.
+        (self.first, self.place) = (None, None);
         self.context.front.access.forget(self.caller.take());
     }
 }

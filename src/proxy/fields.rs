@@ -97,13 +97,6 @@ impl<'a> Fields<'a> {
             .is_some_and(|list| list.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
     }
 
-    /// The fields without one of them.
-    pub(crate) fn without(&self, field: Field) -> Self {
-        let mut fields = self.clone();
-        fields.values[field as usize] = None;
-        fields
-    }
-
     pub(crate) fn into_owned(self) -> Fields<'static> {
         Fields { values: self.values.map(|value| value.map(|value| Cow::Owned(value.into_owned()))) }
     }

@@ -38,42 +38,71 @@ pub(crate) enum BodyLength {
     Chunked,
 }
 
+/// Bytes that are no request.
+#[derive(Debug)]
+pub(crate) struct Malformed {
+    /// What is wrong with them.
+    pub(crate) problem: Box<Problem>,
+    /// The page that sent them, if that could be read: it may only see a refusal that admits it.
+    pub(crate) origin: Option<Box<str>>,
+}
+
+impl From<Problem> for Malformed {
+    fn from(problem: Problem) -> Self {
+        Self { problem: Box::new(problem), origin: None }
+    }
+}
+
 /// Reads a head from the start of `bytes`, and says how long it is (bytes); `None` if it is not whole yet.
 ///
 /// # Errors
 /// What the client did wrong. The connection can't be used further: where the next request begins is not certain.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head<'_>, usize)>, Problem> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head<'_>, usize)>, Malformed> {
     let mut headers = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let length = match request.parse(bytes) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES_MAX => return Ok(None),
-        Ok(httparse::Status::Partial) => return Err(too_large(bytes)),
+        Ok(httparse::Status::Partial) => return Err(too_large(bytes).into()),
         Err(httparse::Error::TooManyHeaders) => {
             return Err(Problem::new(
                 ErrorCode::HeaderTooLarge,
                 format!("a request has at most {FIELDS_MAX} fields"),
-            ));
+            )
+            .into());
         }
-        Err(error) => return Err(malformed(format!("the request is not HTTP/1.1: {error}"))),
+        Err(error) => return Err(malformed(format!("the request is not HTTP/1.1: {error}")).into()),
     };
     if length > HEAD_BYTES_MAX {
-        return Err(too_large(&bytes[..length]));
+        return Err(too_large(&bytes[..length]).into());
     }
     if has_bare_line_feed(&bytes[..length]) {
-        return Err(malformed("lines end with CR LF, not with a bare LF"));
+        return Err(malformed("lines end with CR LF, not with a bare LF").into());
     }
     let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
-        return Err(malformed("the request line is incomplete"));
+        return Err(malformed("the request line is incomplete").into());
     };
     if target.len() > TARGET_BYTES_MAX {
-        return Err(uri_too_long());
+        return Err(uri_too_long().into());
     }
     let mut fields = Fields::default();
     for header in request.headers.iter() {
         fields.add(header.name, header.value)?;
     }
-    let is_http10 = version == 0;
+    let origin = fields.get(Field::Origin).map(Box::from);
+    match checked(method, target, version == 0, fields) {
+        Ok(head) => Ok(Some((head, length))),
+        Err(problem) => Err(Malformed { origin, ..problem.into() }),
+    }
+}
+
+/// Checks what a head says.
+fn checked<'a>(
+    method: &'a str,
+    target: &'a str,
+    is_http10: bool,
+    fields: Fields<'a>,
+) -> Result<Head<'a>, Problem> {
     if !is_http10
         && fields.get(Field::Host).is_none_or(|host| host.is_empty() || host.contains(['/', ' ', '@']))
     {
@@ -92,7 +121,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head<'_>, usize)>, Problem> 
     };
     let (path, query) = split_target(target);
     let keeps_alive = !is_http10 && !fields.has_token(Field::Connection, "close");
-    Ok(Some((Head { method, path, query, fields, body, keeps_alive, is_http10, expects_continue }, length)))
+    Ok(Head { method, path, query, fields, body, keeps_alive, is_http10, expects_continue })
 }
 
 /// Path and query of a target, of the absolute form (RFC 9112, section 3.2.2) as well.
@@ -164,7 +193,7 @@ mod tests {
     use super::*;
 
     fn code(request: &str) -> Option<ErrorCode> {
-        parse(request.as_bytes()).err().map(|problem| problem.code)
+        parse(request.as_bytes()).err().map(|malformed| malformed.problem.code)
     }
 
     #[test]

@@ -43,7 +43,9 @@ const LOOK_MIN: Duration = Duration::from_millis(10);
 const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// Requests of one connection that are served at a time.
-const STREAMS_MAX: u32 = 256;
+///
+/// Each may hold a body of a megabyte before anybody is asked who sends it.
+const STREAMS_MAX: u32 = 64;
 
 type Body = Either<Full<Bytes>, StreamBody<LocalBoxStream<'static, Result<Frame<Bytes>, Infallible>>>>;
 
@@ -61,6 +63,7 @@ pub(crate) async fn serve<S: Stream>(stream: S, context: Rc<Context>) {
         // A connection whose client is gone without a word is found out by this.
         .keep_alive_interval(idle_most)
         .keep_alive_timeout(PING_TIMEOUT);
+    let _caller = ForgetCaller(Rc::clone(&context), Rc::clone(&connected));
     let service = {
         let (context, activity) = (Rc::clone(&context), Rc::clone(&activity));
         service_fn(move |request| {
@@ -84,6 +87,15 @@ pub(crate) async fn serve<S: Stream>(stream: S, context: Rc<Context>) {
                 }
             }
         }
+    }
+}
+
+/// Lets go of the caller whom a connection saw last, when the connection ends.
+struct ForgetCaller(Rc<Context>, Rc<Connected>);
+
+impl Drop for ForgetCaller {
+    fn drop(&mut self) {
+        self.0.front.access.forget(self.1.caller.take());
     }
 }
 
@@ -126,7 +138,14 @@ async fn answer(
         .and_then(|origin| origin.to_str().ok())
         .map(str::to_owned);
     let reply = match read(&context, request).await {
-        Ok(request) => routes::respond(Session::new(&context, &connected), &request).await,
+        Ok(request) => {
+            let mut session = Session::new(&context, &connected);
+            session.caller = connected.caller.take();
+            let reply = routes::respond(&mut session, &request).await;
+            // Of requests served side by side, the last one leaves its caller for the next.
+            context.front.access.forget(connected.caller.replace(session.caller.take()));
+            reply
+        }
         Err(problem) => Reply::Whole(Response::problem(&problem)),
     };
     let (response, events) = match reply {

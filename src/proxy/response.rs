@@ -47,6 +47,16 @@ impl Response {
         }
     }
 
+    /// The head of a stream of events.
+    pub(crate) fn events() -> Self {
+        Self {
+            content_type: Some("text/event-stream"),
+            // Tells nginx not to hold events back.
+            fields: vec![("x-accel-buffering", "no".to_owned())],
+            ..Self::empty(200)
+        }
+    }
+
     /// A refusal, as problem document. The connection is closed where the rest of it can't be trusted.
     pub(crate) fn problem(problem: &Problem) -> Self {
         metrics::counter!(crate::metrics::REFUSED, "code" => problem.code.as_str()).increment(1);

@@ -21,37 +21,37 @@ const OPENAPI: &[u8] = include_bytes!("openapi.json");
 
 /// Answers a request. Plain polls over HTTP/1 don't come here: [`super::connection`] begins them itself, by the
 /// same [`Session::begin_poll`].
-pub(crate) async fn respond(session: Session, request: &Request) -> Reply {
+pub(crate) async fn respond(session: &mut Session, request: &Request) -> Reply {
     match route(session, request).await {
         Ok(reply) => reply,
         Err(problem) => Reply::Whole(Response::problem(&problem)),
     }
 }
 
-async fn route(mut session: Session, request: &Request) -> Result<Reply, Problem> {
+async fn route(session: &mut Session, request: &Request) -> Result<Reply, Problem> {
     let target = Target::parse(&request.path)?;
     let whole = match (request.method.as_str(), &target) {
         ("OPTIONS", _) => Ok(session.context.front.cors.preflight(&target, &request.fields)),
         ("GET", Target::OpenApi) => Ok(Response::json(200, OPENAPI.to_vec())),
         ("GET", Target::Messages(room)) => return poll(session, room.as_str(), request).await,
         ("GET", Target::MultiPoll) => multi_poll::multi_poll(session, request).await,
-        ("POST", Target::Messages(room)) => messages::send(&mut session, room, request).await,
+        ("POST", Target::Messages(room)) => messages::send(session, room, request).await,
         ("DELETE", Target::Message(room, list, seq)) => {
-            messages::retract(&mut session, room, *list, *seq, request).await
+            messages::retract(session, room, *list, *seq, request).await
         }
-        ("GET", Target::History(room)) => history::history(&mut session, room, request).await,
-        ("GET", Target::Room(room)) => rooms::view(&mut session, room, request).await,
-        ("PUT" | "PATCH", Target::Room(room)) => rooms::change(&mut session, room, request).await,
-        ("DELETE", Target::Room(room)) => rooms::close(&mut session, room, request).await,
+        ("GET", Target::History(room)) => history::history(session, room, request).await,
+        ("GET", Target::Room(room)) => rooms::view(session, room, request).await,
+        ("PUT" | "PATCH", Target::Room(room)) => rooms::change(session, room, request).await,
+        ("DELETE", Target::Room(room)) => rooms::close(session, room, request).await,
         _ => Err(method_not_allowed(target.methods())),
     };
     whole.map(Reply::Whole)
 }
 
-async fn poll(mut session: Session, room: &str, request: &Request) -> Result<Reply, Problem> {
+async fn poll(session: &mut Session, room: &str, request: &Request) -> Result<Reply, Problem> {
     let query = request.query()?;
     if wants_events(&request.fields) {
-        let begun = session.begin_poll(room, &plain(&request.fields), &query)?;
+        let begun = session.begin_poll(room, &request.fields, &query)?;
         let events = Events::new(session, begun)
             .ok_or_else(|| Problem::new(ErrorCode::Internal, "the event stream lost its room: try again"))?;
         return Ok(Reply::Events(Box::new(events)));
@@ -62,11 +62,6 @@ async fn poll(mut session: Session, room: &str, request: &Request) -> Result<Rep
         follower.delivered(&finished.answer, finished.was_parked);
     }
     Ok(Reply::Whole(Response::answer(&finished.answer)))
-}
-
-/// The fields of a request for events: events are not compressed, and always JSON.
-fn plain(fields: &Fields<'static>) -> Fields<'static> {
-    fields.without(Field::AcceptEncoding)
 }
 
 /// Checks that a request's body is what its route reads.

@@ -1,6 +1,10 @@
 //! A client over its requests: who it is, which room it follows, the poll that it waits for.
 
-use std::{cell::Cell, future::poll_fn, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    rc::Rc,
+};
 
 use recvsvr::{Answer, Ask, Compression, Follower, Form, Format, Start, Started, now_ms};
 use room::{
@@ -29,11 +33,17 @@ pub(crate) struct Connected {
     /// A number that no other connection of this process has.
     pub(crate) number: u64,
     has_polled: Cell<bool>,
+    /// Whom the requests of an HTTP/2 connection saw last: each borrows it while it is served.
+    pub(crate) caller: RefCell<Option<Box<Caller>>>,
 }
 
 impl Connected {
     pub(crate) fn new(context: &Context) -> Rc<Self> {
-        Rc::new(Self { number: context.front.next_connection(), has_polled: Cell::new(false) })
+        Rc::new(Self {
+            number: context.front.next_connection(),
+            has_polled: Cell::new(false),
+            caller: RefCell::default(),
+        })
     }
 }
 
@@ -107,7 +117,7 @@ impl Session {
             start,
             limit: limit(query)?,
             deadline_ms: deadline_ms.min(expires_at_ms),
-            form: form(fields),
+            form: if wants_events(fields) { Form::JSON } else { form(fields) },
         };
         let place = self.context.front.access.take_poll_place(caller)?;
         // A client that has a cursor, on a connection that has not polled yet, was connected before.
@@ -116,6 +126,21 @@ impl Session {
         }
         let follower = self.follower.get_or_insert_with(|| Follower::new(&self.context.worker));
         let started = follower.ask(&key, &ask)?;
+        Ok(Begun { ask, started, place })
+    }
+
+    /// Reads for a poll what the store has, until it is answered or parked.
+    pub(crate) async fn settle(&mut self, begun: Begun) -> Result<Begun, Problem> {
+        let Begun { ask, mut started, place } = begun;
+        let (Some(follower), Some(key)) = (&mut self.follower, &self.room) else {
+            unreachable!("a poll that has begun has a follower and a room");
+        };
+        while let Started::Later(read) = started {
+            started = match read.await? {
+                Some(answer) => Started::Answer(answer),
+                None => follower.ask_again(key, &ask)?,
+            };
+        }
         Ok(Begun { ask, started, place })
     }
 
@@ -129,7 +154,7 @@ impl Session {
     }
 
     /// The room and the follower of a poll that has begun, for whoever goes on with it.
-    pub(crate) fn into_following(mut self) -> Option<(Follower, RoomKey, Option<Box<Caller>>)> {
+    pub(crate) fn take_following(&mut self) -> Option<(Follower, RoomKey, Option<Box<Caller>>)> {
         Some((self.follower.take()?, self.room.take()?, self.caller.take()))
     }
 }

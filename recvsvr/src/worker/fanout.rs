@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use room::{List, Seq};
+
 use super::{
     Answer, LocalRoom, Worker, now_ms, now_us,
     slots::{Parked, State},
@@ -33,7 +35,8 @@ struct Fan {
     room: Rc<LocalRoom>,
     entries: Vec<(u32, u32)>,
     next: usize,
-    has_woken: bool,
+    /// When the newest message that a poll was given was accepted (Unix microseconds); 0 while none was.
+    accepted_at_us: u64,
 }
 
 /// The last answer made, for the many polls in a row that are to get the same.
@@ -49,16 +52,19 @@ impl Worker {
     /// Serves this worker's mailbox and timers for ever. Run it once, on the worker's thread.
     pub async fn run(self: Rc<Self>) {
         let mut fans: VecDeque<Fan> = VecDeque::new();
+        let mut due: Vec<(u64, u32)> = Vec::new();
         let mut flush_at = tokio::time::Instant::now();
         loop {
             self.take_news(&mut fans);
-            self.fire_timers();
+            self.fire_timers(&mut due);
             if let Some(mut fan) = fans.pop_front() {
                 self.wake_chunk(&mut fan);
                 if fan.next < fan.entries.len() {
                     fans.push_back(fan);
                 }
-                // Round robin over rooms, and over everything else on this thread.
+            }
+            if !fans.is_empty() || !due.is_empty() {
+                // Round robin over rooms and timers, and over everything else on this thread.
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -84,16 +90,16 @@ impl Worker {
             // Before the snapshot is read: news that comes from here on is told again.
             room.listeners[self.index].is_told.store(false, Ordering::Release);
             fence(Ordering::SeqCst);
-            let local = self.local.borrow().get(&room.key).map(Rc::clone);
             if let Some(canary) = &*self.canary.borrow()
                 && Arc::ptr_eq(&canary.room, &room)
             {
                 self.show_canary(canary);
             }
-            fans.extend(local.and_then(fan));
+            let local = self.local.borrow().get(&room.key).map(Rc::clone);
+            fans.extend(local.and_then(|local| local.fan(false)));
         }
         if self.rooms.is_draining() && self.parked.get() > 0 && fans.is_empty() {
-            fans.extend(self.local.borrow().values().cloned().filter_map(fan));
+            fans.extend(self.local.borrow().values().filter_map(|local| local.fan(true)));
         }
     }
 
@@ -111,7 +117,7 @@ impl Worker {
             let drain_step = self.next_drain_step();
             let decision = match parked.waiting.decide(&snapshot, now_ms) {
                 Decision::Wait(until_ms) if drain_step.is_none() => {
-                    fan.room.parked.borrow_mut().push((slot, generation));
+                    fan.room.keep(&slots, (slot, generation), parked.waiting.is_held(now_ms));
                     self.set_timer(&mut slots, slot, until_ms);
                     continue;
                 }
@@ -121,27 +127,33 @@ impl Worker {
             let terms =
                 Terms { limit: parked.limit, form: parked.form, interval_ms, drain_step, shed: false };
             let outcome = answer_parked(&snapshot, parked, decision, &terms, now_ms, &mut memo);
+            if let State::Answered(answer) = &outcome {
+                let accepted = answer.accepted_at_us;
+                fan.accepted_at_us = fan.accepted_at_us.max(accepted.priority).max(accepted.normal);
+            }
             slots.settle(slot, outcome);
             self.tally.outcome(if drain_step.is_some() { "drained" } else { "woken" });
             answered += 1;
         }
         drop(slots);
         fan.next = until;
-        fan.has_woken |= answered > 0;
         self.set_waiting(&fan.room, fan.room.waiting.get() - answered);
-        if fan.has_woken && fan.next == fan.entries.len() {
-            let accepted_at_us = snapshot.accepted_at_us.priority.max(snapshot.accepted_at_us.normal);
-            self.tally.fanned_out(accepted_at_us, now_us());
+        if fan.next == fan.entries.len() {
+            self.tally.fanned_out(fan.accepted_at_us, now_us());
         }
     }
 
-    /// Answers the polls whose hold or time is over.
-    fn fire_timers(&self) {
+    /// Answers polls whose hold or time is over, at most [`CHUNK`] of them; `due` keeps the rest.
+    fn fire_timers(&self, due: &mut Vec<(u64, u32)>) {
         let now_ms = now_ms();
-        let mut due = Vec::new();
-        self.wheel.borrow_mut().advance(now_ms, &mut due);
+        if due.is_empty() {
+            self.wheel.borrow_mut().advance(now_ms, due);
+            // Taken from the end, so the first that came due goes first.
+            due.reverse();
+        }
+        let mut memo: Option<(Rc<LocalRoom>, Option<Memo>)> = None;
         let mut slots = self.slots.borrow_mut();
-        for (at_ms, slot) in due {
+        for (at_ms, slot) in due.split_off(due.len().saturating_sub(CHUNK)).into_iter().rev() {
             if slots.timer_ms(slot) != at_ms {
                 continue; // An earlier timer took its place.
             }
@@ -152,13 +164,22 @@ impl Worker {
             let Some(snapshot) = room.room.snapshot() else { continue };
             let decision = parked.waiting.decide(&snapshot, now_ms);
             if let Decision::Wait(until_ms) = decision {
+                if !parked.waiting.is_held(now_ms) {
+                    // Its hold is over: from now on it hears of normal messages. Its entry among the held is void.
+                    let generation = slots.renew(slot);
+                    room.keep(&slots, (slot, generation), false);
+                }
                 self.set_timer(&mut slots, slot, until_ms);
                 continue;
             }
             let interval_ms = self.rooms.interval(&room.room).as_millis() as u64;
             let terms =
                 Terms { limit: parked.limit, form: parked.form, interval_ms, drain_step: None, shed: false };
-            let outcome = answer_parked(&snapshot, parked, decision, &terms, now_ms, &mut None);
+            if memo.as_ref().is_none_or(|(of, _)| !Rc::ptr_eq(of, &room)) {
+                memo = Some((Rc::clone(&room), None));
+            }
+            let (_, memo) = memo.as_mut().expect("set above");
+            let outcome = answer_parked(&snapshot, parked, decision, &terms, now_ms, memo);
             slots.settle(slot, outcome);
             self.tally.outcome(if decision == Decision::Answer { "woken" } else { "timeout" });
             self.set_waiting(&room, room.waiting.get() - 1);
@@ -166,9 +187,19 @@ impl Worker {
     }
 }
 
-fn fan(room: Rc<LocalRoom>) -> Option<Fan> {
-    let entries = std::mem::take(&mut *room.parked.borrow_mut());
-    (!entries.is_empty()).then_some(Fan { room, entries, next: 0, has_woken: false })
+impl LocalRoom {
+    /// The wake-up of those who may have something to get: all, if there is news that nobody is held from.
+    fn fan(self: &Rc<Self>, all: bool) -> Option<Fan> {
+        let (priority, is_closed) = self.room.with_snapshot(|snapshot| {
+            snapshot.map_or((Seq(0), false), |s| (s.lists[List::Priority].last(), s.settings.is_closed()))
+        });
+        let is_urgent = self.priority_told.replace(priority) != priority || is_closed || all;
+        let mut entries = std::mem::take(&mut *self.ready.borrow_mut());
+        if is_urgent {
+            entries.append(&mut self.held.borrow_mut());
+        }
+        (!entries.is_empty()).then(|| Fan { room: Rc::clone(self), entries, next: 0, accepted_at_us: 0 })
+    }
 }
 
 /// The answer for a parked poll; the one made for an earlier poll where both are to get the same.

@@ -56,6 +56,8 @@ pub struct Follower {
     room: Option<Rc<LocalRoom>>,
     /// Where the poll stood when it was parked: "now" is the moment at which it was asked, not a later one.
     stands: Option<Start>,
+    /// The log was looked at because the poll's cursor is ahead of memory.
+    has_looked: bool,
 }
 
 impl Follower {
@@ -63,7 +65,7 @@ impl Follower {
     #[must_use]
     pub fn new(worker: &Rc<Worker>) -> Self {
         let slot = worker.slots.borrow_mut().take();
-        Self { worker: Rc::clone(worker), slot, room: None, stands: None }
+        Self { worker: Rc::clone(worker), slot, room: None, stands: None, has_looked: false }
     }
 
     fn follow(&mut self, key: &RoomKey) -> Result<Rc<LocalRoom>, Problem> {
@@ -85,6 +87,7 @@ impl Follower {
     /// `node_full` if no more polls or rooms fit.
     pub fn ask(&mut self, key: &RoomKey, ask: &Ask) -> Result<Started, Problem> {
         self.stands = None;
+        self.has_looked = false;
         self.begin(key, ask)
     }
 
@@ -112,6 +115,16 @@ impl Follower {
                     async move { rooms.fill(&room).await.map(|()| None) }.boxed_local(),
                 ));
             };
+            if !self.has_looked && snapshot.is_behind(ask.start) {
+                // Of a reader that was served from the store, or by another node, before the notice came here.
+                self.has_looked = true;
+                let (rooms, room) = (Arc::clone(&self.worker.rooms), Arc::clone(&room.room));
+                let look = async move {
+                    rooms.pull(&room, "look").await;
+                    Ok(None)
+                };
+                return Ok(Started::Later(look.boxed_local()));
+            }
             let now_ms = now_ms();
             let interval = self.worker.rooms.interval(&room.room);
             let place = snapshot.place(ask.start, now_ms);
@@ -175,15 +188,12 @@ impl Follower {
 
     fn park(&self, room: &Rc<LocalRoom>, parked: Parked, until_ms: u64) {
         let mut slots = self.worker.slots.borrow_mut();
-        let slot = slots.get(self.slot);
-        slot.generation = slot.generation.wrapping_add(1);
-        slot.state = State::Parked(parked);
-        let entry = (self.slot, slot.generation);
-        let mut list = room.parked.borrow_mut();
-        if list.len() > 2 * room.waiting.get() + 64 {
-            list.retain(|(slot, generation)| slots.parked(*slot, *generation).is_some());
-        }
-        list.push(entry);
+        let is_held = parked.waiting.is_held(now_ms());
+        // The timer moves a held poll to those that are ready when its hold ends.
+        let until_ms = if is_held { until_ms.min(parked.waiting.eligible_at_ms) } else { until_ms };
+        slots.get(self.slot).state = State::Parked(parked);
+        let generation = slots.renew(self.slot);
+        room.keep(&slots, (self.slot, generation), is_held);
         self.worker.set_waiting(room, room.waiting.get() + 1);
         self.worker.set_timer(&mut slots, self.slot, until_ms);
     }

@@ -7,7 +7,7 @@ use crate::{encode::Form, hold::Waiting};
 
 /// A poll's place. It belongs to a follower for as long as that lives; polls come and go in it.
 pub(super) struct Slot {
-    /// Raised whenever a poll is parked here: tells a list entry of this poll from one of an earlier poll.
+    /// Raised whenever a poll is parked here or its hold ends: tells a list entry of this poll from one of an earlier poll.
     pub(super) generation: u32,
     /// When the timer entry that counts fires (Unix milliseconds); 0 for none. Outlives polls and followers.
     timer_ms: u64,
@@ -53,8 +53,15 @@ impl Slots {
         let slot = self.get(at);
         slot.state = State::Idle;
         slot.waker = None;
-        slot.generation = slot.generation.wrapping_add(1);
+        self.renew(at);
         self.free.push(at);
+    }
+
+    /// Makes every entry for the slot so far void; gives back the generation of the next one.
+    pub(super) fn renew(&mut self, at: u32) -> u32 {
+        let slot = self.get(at);
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.generation
     }
 
     pub(super) fn get(&mut self, at: u32) -> &mut Slot {

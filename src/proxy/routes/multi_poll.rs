@@ -33,7 +33,7 @@ struct Parked {
 }
 
 /// `GET /v1/poll`: answered when one of the rooms has something to say, with all of them.
-pub(super) async fn multi_poll(mut session: Session, request: &Request) -> Result<Response, Problem> {
+pub(super) async fn multi_poll(session: &mut Session, request: &Request) -> Result<Response, Problem> {
     let query = request.query()?;
     let identity = Rc::clone(&session.identify(&request.fields, &query)?.identity);
     let caller = session.caller.as_ref().expect("identified above");
@@ -59,10 +59,13 @@ pub(super) async fn multi_poll(mut session: Session, request: &Request) -> Resul
         legs.push(Leg { name: name.to_owned(), state });
     }
     if legs.iter().all(|leg| matches!(leg.state, LegState::Parked(_))) {
-        wait_for_one(&mut legs).await?;
+        wait_for_one(&mut legs).await;
     }
     for leg in &mut legs {
         leg.end().await;
+        if let LegState::Refused(problem) = &leg.state {
+            metrics::counter!(crate::metrics::REFUSED, "code" => problem.code.as_str()).increment(1);
+        }
     }
     let body = match form.format {
         Format::Json => json(&legs),
@@ -115,7 +118,7 @@ async fn begin(mut follower: Follower, key: RoomKey, ask: Ask) -> Result<LegStat
 }
 
 /// Waits until one of the parked polls has its answer.
-async fn wait_for_one(legs: &mut [Leg]) -> Result<(), Problem> {
+async fn wait_for_one(legs: &mut [Leg]) {
     let (at, started) = poll_fn(|task| {
         for (at, leg) in legs.iter_mut().enumerate() {
             if let LegState::Parked(parked) = &mut leg.state
@@ -129,11 +132,14 @@ async fn wait_for_one(legs: &mut [Leg]) -> Result<(), Problem> {
     .await;
     if let LegState::Parked(parked) = &mut legs[at].state {
         let Parked { follower, key, ask } = &mut **parked;
-        let finished = finish(follower, key, ask, started).await?;
-        follower.delivered(&finished.answer, true);
-        legs[at].state = LegState::Answered(finished.answer);
+        legs[at].state = match finish(follower, key, ask, started).await {
+            Ok(finished) => {
+                follower.delivered(&finished.answer, true);
+                LegState::Answered(finished.answer)
+            }
+            Err(problem) => LegState::Refused(problem),
+        };
     }
-    Ok(())
 }
 
 impl Leg {

@@ -118,8 +118,8 @@ async fn damage_found_while_reading_is_told_and_no_hole() {
     let messages: Vec<_> =
         (0..100).map(|at| json!({ "text": at.to_string(), "data": "x".repeat(5_000) })).collect();
     server.batch("r", &json!(messages)).await;
-    let stopped = server.stop().await;
-    // A clean stop has written everything into tables; the largest holds the messages.
+    // A start has written everything into tables; the largest holds the messages.
+    let stopped = server.stop().await.start().await.stop().await;
     let files = fs::read_dir(log(&stopped)).unwrap().map(|entry| entry.unwrap().path());
     let tables = files.filter(|path| path.extension().is_some_and(|extension| extension == "sst"));
     let table = tables.max_by_key(|path| fs::metadata(path).unwrap().len()).expect("a table");

@@ -78,10 +78,20 @@ async fn batch_as_a_whole_can_be_refused() {
     let large = Value::from(vec![json!({ "text": "x".repeat(16_000) }); 66]);
     assert!(large.to_string().len() > 1 << 20);
     server.send("r", &large).await.expect_problem(413, "body_too_large");
-    let twice =
-        Request::post("/v1/rooms/r/messages").body("application/json", r#"[{"text":"a","text":"b"}]"#);
-    server.call(twice).await.expect_problem(400, "invalid_json");
+    let broken = Request::post("/v1/rooms/r/messages").body("application/json", r#"[{"text":"a"},]"#);
+    server.call(broken).await.expect_problem(400, "invalid_json");
     assert_eq!(server.history("r", "").await["last_seq"], 0, "nothing was written");
+}
+
+#[tokio::test]
+async fn item_that_is_not_strict_json_is_refused_in_its_place() {
+    let server = Server::start(Options::default()).await;
+    let mixed = r#"[{"text":"a","text":"b"},{"text":"c"},{"text":"\ud800"}]"#;
+    let mixed = Request::post("/v1/rooms/r/messages").body("application/json", mixed);
+    let results = server.call(mixed).await.expect(200).json()["results"].clone();
+    check_refused(&results[0], 400, &["invalid_json"]);
+    assert_eq!((&results[1]["status"], &results[1]["seq"]), (&json!(201), &json!(1)));
+    check_refused(&results[2], 400, &["invalid_json"]);
 }
 
 #[tokio::test]
