@@ -4,15 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::mark::{List, Mark};
+use crate::mark::{List, Mark, NUMBERINGS};
+
+/// Messages sent, by numbering.
+pub(crate) type SentCounts = [u32; NUMBERINGS];
 
 /// What one viewer has got so far.
 #[derive(Default, Debug)]
 pub(crate) struct Received {
-    /// The number expected next, by list.
-    next: [u32; 2],
-    /// Numbers that were passed over and may still come; almost no viewer has any.
-    missing: [BTreeSet<u32>; 2],
+    /// The number expected next, by numbering.
+    next: SentCounts,
+    /// Numberings and numbers that were passed over and may still come; almost no viewer has any.
+    missing: BTreeSet<(usize, u32)>,
+    /// Of all normal messages in the order of receiving: viewers who saw the same order have the same.
+    order: u64,
 }
 
 /// What went wrong with messages that arrived (counts over all viewers).
@@ -20,42 +25,49 @@ pub(crate) struct Received {
 pub(crate) struct Oddities {
     /// Got before by the same viewer.
     pub(crate) repeated: u64,
-    /// Came after a later one of the same list.
+    /// Came after a later one of the same sender.
     pub(crate) out_of_order: u64,
     /// Never sent.
     pub(crate) unknown: u64,
 }
 
 impl Received {
-    /// Takes note of a message; `sent` are the messages sent so far, by list.
-    pub(crate) fn take(&mut self, mark: &Mark, sent: [u32; 2], oddities: &mut Oddities) {
-        let list = mark.list.index();
-        let expected = self.next[list];
-        if mark.number == expected && mark.number < sent[list] {
-            self.next[list] += 1;
-        } else if mark.number >= sent[list] {
+    /// Takes note of a message; `sent` are the messages sent so far.
+    pub(crate) fn take(&mut self, mark: &Mark, sent: &SentCounts, oddities: &mut Oddities) {
+        let numbering = mark.numbering();
+        let expected = self.next[numbering];
+        if mark.number >= sent[numbering] {
             oddities.unknown += 1;
-        } else if mark.number > expected {
-            self.missing[list].extend(expected..mark.number);
-            self.next[list] = mark.number + 1;
-        } else if self.missing[list].remove(&mark.number) {
+        } else if mark.number >= expected {
+            self.missing.extend((expected..mark.number).map(|number| (numbering, number)));
+            self.next[numbering] = mark.number + 1;
+        } else if self.missing.remove(&(numbering, mark.number)) {
             oddities.out_of_order += 1;
         } else {
             oddities.repeated += 1;
         }
+        if mark.list == List::Normal {
+            // FNV-1a, a message at a time.
+            self.order = (self.order ^ (u64::from(mark.number) << 8 | numbering as u64))
+                .wrapping_mul(0x0100_0000_01b3);
+        }
     }
 
-    /// Messages that this viewer did not get, of `sent` by list.
-    pub(crate) fn lost(&self, sent: [u32; 2]) -> u64 {
-        List::ALL
-            .into_iter()
-            .map(|list| {
-                let list = list.index();
-                let passed_over = self.missing[list].len() as u64;
-                passed_over + u64::from(sent[list].saturating_sub(self.next[list]))
-            })
-            .sum()
+    /// Messages that this viewer did not get, of those sent.
+    pub(crate) fn lost(&self, sent: &SentCounts) -> u64 {
+        let not_reached: u64 =
+            sent.iter().zip(&self.next).map(|(sent, next)| u64::from(sent.saturating_sub(*next))).sum();
+        self.missing.len() as u64 + not_reached
     }
+}
+
+/// Viewers who got everything, but normal messages in another order than most.
+pub(crate) fn count_dissenters<'r>(viewers: impl Iterator<Item = &'r Received>, sent: &SentCounts) -> u64 {
+    let mut orders = BTreeMap::<u64, u64>::new();
+    for viewer in viewers.filter(|viewer| viewer.lost(sent) == 0) {
+        *orders.entry(viewer.order).or_default() += 1;
+    }
+    orders.values().sum::<u64>() - orders.values().max().unwrap_or(&0)
 }
 
 /// The verdict over one run.
@@ -117,13 +129,24 @@ impl Verdict {
 mod tests {
     use super::*;
 
-    /// Lost, repeated, out of order, unknown, of ten normal messages of which these arrived.
-    fn check(arrived: &[u32], expect: (u64, u64, u64, u64)) {
+    /// Sent: two priority messages, ten normal ones of sender 0 and two of sender 1.
+    const SENT: SentCounts = [2, 10, 2, 0, 0, 0, 0, 0, 0];
+    const NORMAL: Mark = Mark { list: List::Normal, sender: 0, number: 0, due_us: 0 };
+    const PRIORITY: Mark = Mark { list: List::Priority, ..NORMAL };
+
+    fn received(marks: impl IntoIterator<Item = Mark>) -> (Received, Oddities) {
         let (mut received, mut oddities) = (Received::default(), Oddities::default());
-        for &number in arrived {
-            received.take(&Mark { list: List::Normal, number, due_us: 0 }, [0, 10], &mut oddities);
-        }
-        let found = (received.lost([0, 10]), oddities.repeated, oddities.out_of_order, oddities.unknown);
+        marks.into_iter().for_each(|mark| received.take(&mark, &SENT, &mut oddities));
+        (received, oddities)
+    }
+
+    /// Lost, repeated, out of order, unknown, if everything of the others and these of sender 0 arrived.
+    fn check(arrived: &[u32], expect: (u64, u64, u64, u64)) {
+        let others =
+            (0..2).flat_map(|number| [Mark { number, ..PRIORITY }, Mark { sender: 1, number, ..NORMAL }]);
+        let (received, oddities) =
+            received(others.chain(arrived.iter().map(|&number| Mark { number, ..NORMAL })));
+        let found = (received.lost(&SENT), oddities.repeated, oddities.out_of_order, oddities.unknown);
         assert_eq!(found, expect, "{arrived:?}");
     }
 
@@ -140,13 +163,21 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_counted_apart() {
-        let (mut received, mut oddities) = (Received::default(), Oddities::default());
-        for list in List::ALL {
-            received.take(&Mark { list, number: 0, due_us: 0 }, [1, 2], &mut oddities);
-        }
-        assert_eq!(received.lost([1, 2]), 1);
-        assert_eq!(oddities.out_of_order + oddities.repeated + oddities.unknown, 0);
+    fn viewer_with_another_order_is_found() {
+        let all = |swapped: bool| {
+            let ours = (0..10).map(|number| Mark { number, ..NORMAL });
+            let theirs = (0..2).map(|number| Mark { sender: 1, number, ..NORMAL });
+            let priority = (0..2).map(|number| Mark { number, ..PRIORITY });
+            let normal: Vec<_> =
+                if swapped { theirs.chain(ours).collect() } else { ours.chain(theirs).collect() };
+            // Where priority messages come in between is up to each viewer's polls.
+            let (first, last): (Vec<_>, Vec<_>) =
+                if swapped { (Vec::new(), priority.collect()) } else { (priority.collect(), Vec::new()) };
+            received(first.into_iter().chain(normal).chain(last)).0
+        };
+        let same = [all(false), all(false), all(false)];
+        assert_eq!(count_dissenters(same.iter(), &SENT), 0);
+        assert_eq!(count_dissenters(same.iter().chain([&all(true)]), &SENT), 1);
     }
 
     #[test]

@@ -92,7 +92,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<bool> {
     let subjects = contenders.iter().map(|peer| Subject { name: peer.name(), about: peer.about() }).collect();
     let stories = scenarios.iter().map(|scenario| (scenario.name.clone(), scenario.story.clone())).collect();
     let report = Report {
-        command: std::env::args().collect::<Vec<_>>().join(" "),
+        command: command_line(),
         machine,
         load_after: machine::load(),
         duration_s: began.elapsed().as_secs_f64(),
@@ -108,6 +108,16 @@ pub(crate) fn run(args: &BenchArgs) -> Result<bool> {
         report.write(directory)?;
     }
     Ok(report.is_clean())
+}
+
+/// What was called, without the parts of paths that are one user's.
+fn command_line() -> String {
+    let home = std::env::var("HOME").ok().filter(|home| home.len() > 1);
+    let short = |argument: String| match &home {
+        Some(home) if argument.starts_with(home.as_str()) => argument.replacen(home.as_str(), "~", 1),
+        _ => argument,
+    };
+    std::env::args().map(short).collect::<Vec<_>>().join(" ")
 }
 
 /// Plays a scenario once against one contender.

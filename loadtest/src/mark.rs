@@ -5,9 +5,16 @@
 
 use std::io::Write as _;
 
-/// Bytes of a mark: `~n0000000012@000123456789~`.
-pub(crate) const MARK_BYTES: usize = 26;
+/// Bytes of a mark: `~n3.0000000012@000123456789~`.
+pub(crate) const MARK_BYTES: usize = 28;
 const EDGE: u8 = b'~';
+
+/// Senders of normal messages. Several, because one that waits for every acknowledgement would wait for the disk
+/// once a message, and a log that makes many senders share one sync would look slower than it is.
+pub(crate) const NORMAL_SENDERS: usize = 8;
+
+/// Numberings of messages: one of priority messages, one of each sender of normal ones.
+pub(crate) const NUMBERINGS: usize = 1 + NORMAL_SENDERS;
 
 /// The list that a message was sent to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,16 +49,32 @@ impl List {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Mark {
     pub(crate) list: List,
-    /// From 0, without holes, in the order of sending within the list.
+    /// Which of the list's senders sent it; the priority list has one.
+    pub(crate) sender: u8,
+    /// From 0, without holes, in the order of this sender's messages, each of which is acknowledged before the next.
     pub(crate) number: u32,
     /// When it was to be sent (microseconds since the run began).
     pub(crate) due_us: u64,
 }
 
 impl Mark {
+    /// The numbering that `number` belongs to, below [`NUMBERINGS`].
+    pub(crate) fn numbering(&self) -> usize {
+        match self.list {
+            List::Priority => 0,
+            List::Normal => 1 + usize::from(self.sender),
+        }
+    }
+
     /// A text of `bytes` that begins with the mark; never shorter than the mark.
     pub(crate) fn text(&self, bytes: usize) -> String {
-        let mut text = format!("~{}{:010}@{:012}~", self.list.letter() as char, self.number, self.due_us);
+        let mut text = format!(
+            "~{}{}.{:010}@{:012}~",
+            self.list.letter() as char,
+            self.sender,
+            self.number,
+            self.due_us
+        );
         while text.len() < bytes {
             text.push('x');
         }
@@ -60,18 +83,21 @@ impl Mark {
 
     /// Appends the id of the message: unique within a run.
     pub(crate) fn write_id(&self, out: &mut Vec<u8>) {
-        write!(out, "{}{}", self.list.letter() as char, self.number).expect("memory takes all writes");
+        write!(out, "{}{}.{}", self.list.letter() as char, self.sender, self.number)
+            .expect("memory takes all writes");
     }
 
     /// The mark that `bytes` begin with.
     fn parse(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..MARK_BYTES)?;
-        if bytes[0] != EDGE || bytes[12] != b'@' || bytes[MARK_BYTES - 1] != EDGE {
+        if bytes[0] != EDGE || bytes[3] != b'.' || bytes[14] != b'@' || bytes[MARK_BYTES - 1] != EDGE {
             return None;
         }
         let list = List::ALL.into_iter().find(|list| list.letter() == bytes[1])?;
-        let number = u32::try_from(decimal(&bytes[2..12])?).ok()?;
-        Some(Self { list, number, due_us: decimal(&bytes[13..MARK_BYTES - 1])? })
+        let sender = u8::try_from(decimal(&bytes[2..3])?).ok()?;
+        let number = u32::try_from(decimal(&bytes[4..14])?).ok()?;
+        let mark = Self { list, sender, number, due_us: decimal(&bytes[15..MARK_BYTES - 1])? };
+        (mark.numbering() < NUMBERINGS).then_some(mark)
     }
 }
 
@@ -104,15 +130,15 @@ mod tests {
 
     #[test]
     fn marks_are_found_again_in_any_wrapping() {
-        let first = Mark { list: List::Normal, number: 7, due_us: 123 };
-        let second = Mark { list: List::Priority, number: u32::MAX, due_us: 999_999_999_999 };
+        let first = Mark { list: List::Normal, sender: 7, number: 7, due_us: 123 };
+        let second = Mark { list: List::Priority, sender: 0, number: u32::MAX, due_us: 999_999_999_999 };
         let body = format!("{{\"text\":\"{}\"}} ~ ~n12 {}", first.text(200), second.text(0));
         assert_eq!(marks_in(body.as_bytes()).collect::<Vec<_>>(), [first, second]);
     }
 
     #[test]
     fn text_has_the_length_asked_for() {
-        let mark = Mark { list: List::Normal, number: 0, due_us: 0 };
+        let mark = Mark { list: List::Normal, sender: 0, number: 0, due_us: 0 };
         assert_eq!(mark.text(200).len(), 200);
         assert_eq!(mark.text(0).len(), MARK_BYTES);
     }
@@ -120,9 +146,10 @@ mod tests {
     #[test]
     fn what_only_looks_like_a_mark_is_none() {
         for text in [
-            "~n000000001x@000000000001~",
-            "~z0000000012@000000000001~",
-            "~n9999999999@000000000001~",
+            "~n0.000000001x@000000000001~",
+            "~z0.0000000012@000000000001~",
+            "~n8.0000000012@000000000001~",
+            "~n0.9999999999@000000000001~",
             "~~~~",
             "",
         ] {

@@ -11,6 +11,8 @@ pub(crate) enum Figure {
     CpuPerSend,
     /// The client's own, a delivery: to be well below the server's.
     ClientCpuPerDelivery,
+    /// The client's own, a send.
+    ClientCpuPerSend,
     /// Growth of the server's memory a parked poll.
     MemoryPerPoll,
     /// From sending a message until the last viewer has it.
@@ -45,6 +47,7 @@ impl Figure {
             Self::CpuPerConnection => "cpu_us_per_connection",
             Self::CpuPerSend => "cpu_us_per_send",
             Self::ClientCpuPerDelivery => "client_cpu_us_per_delivery",
+            Self::ClientCpuPerSend => "client_cpu_us_per_send",
             Self::MemoryPerPoll => "memory_bytes_per_poll",
             Self::LastViewer => "last_viewer_ms",
             Self::AnswersPerCpuSecond => "answers_per_cpu_s",
@@ -67,6 +70,7 @@ impl Figure {
             Self::CpuPerConnection => "server CPU a connection",
             Self::CpuPerSend => "server CPU a send",
             Self::ClientCpuPerDelivery => "client CPU a message delivered",
+            Self::ClientCpuPerSend => "client CPU a send",
             Self::MemoryPerPoll => "memory a parked poll",
             Self::LastViewer => "sent until the last viewer has it, median",
             Self::AnswersPerCpuSecond => "polls answered a CPU-second",
@@ -85,9 +89,11 @@ impl Figure {
     /// Unit of its value.
     pub(crate) const fn unit(self) -> &'static str {
         match self {
-            Self::CpuPerDelivery | Self::CpuPerConnection | Self::CpuPerSend | Self::ClientCpuPerDelivery => {
-                "µs"
-            }
+            Self::CpuPerDelivery
+            | Self::CpuPerConnection
+            | Self::CpuPerSend
+            | Self::ClientCpuPerDelivery
+            | Self::ClientCpuPerSend => "µs",
             Self::MemoryPerPoll => "bytes",
             Self::LastViewer
             | Self::NormalAgeP50

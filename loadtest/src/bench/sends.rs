@@ -51,7 +51,7 @@ pub(super) fn scenarios<'a>(
             Scenario {
                 name: format!("durable sends, {senders} at a time"),
                 story: format!(
-                    "{senders} senders over HTTP, each sending when its last message is acknowledged, for {time:?}; client and \
+                    "Senders over HTTP ({senders}), each sending when its last message is acknowledged, for {time:?}; client and \
                      server share all cores. Beside them, on the same file system: a bare RocksDB with one writing thread \
                      that syncs what is queued at once, without HTTP; and one file, appended to and synced record by record."
                 ),
@@ -73,6 +73,7 @@ fn play(peer: &dyn Peer, server: &Server, senders: u32, time: Duration) -> Resul
             (Figure::SendP50, milliseconds(&sent.latency, 0.5)),
             (Figure::SendP99, milliseconds(&sent.latency, 0.99)),
             (Figure::CpuPerSend, spent.server_cpu_s * 1e6 / sent.acknowledged as f64),
+            (Figure::ClientCpuPerSend, spent.client_cpu_s * 1e6 / sent.acknowledged as f64),
         ],
         spent: Some(spent),
         verdict: senders.finish()?,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     client::{Behaviour, Crowd, Histogram},
-    mark::List,
+    mark::{List, NORMAL_SENDERS},
     measure::Meter,
     peers::{Peer, Server, Start},
 };
@@ -49,8 +49,9 @@ pub(super) fn paused_by_clients<'a>(stage: &'a Stage, peers: &[&'a dyn Peer]) ->
     Scenario {
         name: "storm".to_owned(),
         story: format!(
-            "{VIEWERS} viewers that pause {PAUSE:?} between an answer and their next poll; {RATE} normal and \
-             {PRIORITY_RATE} priority messages a second at set times, for {:?}. Ages count from when a message was due; \
+            "{VIEWERS} viewers that pause {PAUSE:?} between an answer and their next poll; {RATE} normal messages a \
+             second from {NORMAL_SENDERS} senders and {PRIORITY_RATE} priority message a second from another, at set times, for \
+             {:?}. Ages count from when a message was due; \
              a viewer that pauses gets a priority message no earlier than another.",
             storm.time
         ),

@@ -17,7 +17,7 @@ use super::{
     viewer::Viewer,
 };
 use crate::{
-    audit::{Oddities, Verdict},
+    audit::{Oddities, Verdict, count_dissenters},
     mark::List,
     peers::{Peer, Server},
 };
@@ -209,13 +209,13 @@ impl<'p> Crowd<'p> {
     /// The verdict at the end of a run in which every viewer was to get every message.
     pub(crate) fn verdict(&self) -> Verdict {
         let sent = self.publisher.sent();
-        let lost = match self.behaviour {
-            Behaviour::Follow(_) => {
-                self.viewers.iter().flatten().map(|viewer| viewer.received.lost(sent)).sum()
-            }
-            // Each answer is held to all messages when it comes.
-            Behaviour::Repeat | Behaviour::Leave => 0,
+        // Who does not follow is held to all messages with each answer.
+        let followers = || {
+            let follows = matches!(self.behaviour, Behaviour::Follow(_));
+            self.viewers.iter().flatten().map(|viewer| &viewer.received).filter(move |_| follows)
         };
+        let lost = followers().map(|received| received.lost(&sent)).sum();
+        let out_of_order = self.oddities.out_of_order + count_dissenters(followers(), &sent);
         let mut errors = self.errors.clone();
         for status in self.publisher.refused() {
             *errors.entry(format!("a send was refused with status {status}")).or_default() += 1;
@@ -225,7 +225,7 @@ impl<'p> Crowd<'p> {
             received: self.received_all,
             lost,
             repeated: self.oddities.repeated,
-            out_of_order: self.oddities.out_of_order,
+            out_of_order,
             unknown: self.oddities.unknown,
             errors,
         }
@@ -248,7 +248,7 @@ impl<'p> Crowd<'p> {
         let now_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let sent = self.publisher.sent();
         for mark in &answer.marks {
-            viewer.received.take(mark, sent, &mut self.oddities);
+            viewer.received.take(mark, &sent, &mut self.oddities);
             let age_us = now_us.saturating_sub(mark.due_us).clamp(1, AGE_MAX_US);
             self.tally.ages[mark.list.index()].saturating_record(age_us);
         }
@@ -268,13 +268,13 @@ impl<'p> Crowd<'p> {
             }
             Behaviour::Repeat => {
                 let received = std::mem::take(&mut viewer.received);
-                if received.lost(sent) > 0 {
+                if received.lost(&sent) > 0 {
                     return self.fail(place, "a poll was answered without all messages".to_owned());
                 }
                 self.ask(place);
             }
             Behaviour::Leave => {
-                if viewer.received.lost(sent) > 0 {
+                if viewer.received.lost(&sent) > 0 {
                     return self.fail(place, "a poll was answered without all messages".to_owned());
                 }
                 self.close(place);

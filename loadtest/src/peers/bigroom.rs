@@ -134,13 +134,13 @@ mod tests {
 
     #[test]
     fn send_is_json_of_its_stated_length() {
-        let mark = Mark { list: List::Priority, number: 3, due_us: 0 };
+        let mark = Mark { list: List::Priority, sender: 0, number: 3, due_us: 0 };
         let mut send = Vec::new();
         peer().write_send(&mut send, &mark, &mark.text(40));
         let send = String::from_utf8(send).unwrap();
         let (head, body) = send.split_once("\r\n\r\n").unwrap();
         assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
-        assert_eq!((body["id"].as_str(), body["priority"].as_str()), (Some("p3"), Some("high")));
+        assert_eq!((body["id"].as_str(), body["priority"].as_str()), (Some("p0.3"), Some("high")));
     }
 }

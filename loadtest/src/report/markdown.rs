@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::Report;
+use super::{Report, Subject};
 use crate::{
     audit::Verdict,
     bench::{Figure, Run},
@@ -47,11 +47,11 @@ impl Report {
     fn write_verdict(&self, out: &mut String) -> fmt::Result {
         let word = if self.is_clean() { "clean" } else { "NOT CLEAN: the figures do not count" };
         writeln!(out, "## Verdict: {word}\n")?;
-        for contender in self.contenders(|_| true) {
+        for Subject { name: contender, .. } in &self.subjects {
             let mut sum = Verdict::default();
             self.runs
                 .iter()
-                .filter(|run| run.contender == contender)
+                .filter(|run| run.contender == *contender)
                 .for_each(|run| sum.add(&run.outcome.verdict));
             writeln!(out, "- {contender}: {}", sum.summary())?;
         }
@@ -187,7 +187,7 @@ fn shown(figure: Figure, spread: Spread) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{bench::Outcome, machine::Machine, report::Subject};
+    use crate::{bench::Outcome, machine::Machine};
 
     fn run(contender: &'static str, repeat: u32, value: f64, lost: u64) -> Run {
         let verdict = Verdict { acknowledged: 1, received: 10, lost, ..Verdict::default() };
@@ -203,7 +203,7 @@ mod tests {
             duration_s: 1.0,
             repeats: 2,
             is_quick: false,
-            subjects: vec![Subject { name: "floor", about: "least".to_owned() }],
+            subjects: vec![Subject { name: "bigroom", about: "ours".to_owned() }],
             stories: vec![("storm".to_owned(), "Many messages.".to_owned())],
             notes: Vec::new(),
             runs,
