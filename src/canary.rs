@@ -17,13 +17,14 @@ use crate::{
 /// From the start of one round to that of the next.
 pub const CANARY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The way of a message through the node, into [`room::RoomKey::canary`] and out again, as clients' messages go.
+/// The way of a message through the node: sent into [`room::RoomKey::canary`] as clients' messages are, and heard of by
+/// every thread that holds polls.
 #[async_trait]
 pub trait Probe: Send + Sync {
     /// Sends a message, and gives back its place once the log has it.
     async fn send(&self) -> anyhow::Result<Seq>;
 
-    /// Polls until the message at `seq` is there. Cancel-safe.
+    /// Waits until every such thread has heard of the message at `seq`. Cancel-safe.
     async fn poll_until(&self, seq: Seq) -> anyhow::Result<()>;
 }
 

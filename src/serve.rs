@@ -4,16 +4,16 @@ use std::{
     net::TcpListener as StdListener,
     sync::Arc,
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use async_trait::async_trait;
 use metrics_exporter_prometheus::PrometheusHandle;
 use recvsvr::{RecvOptions, Rooms};
-use room::{List, MessageType, NoticeSink, Post, Role, RoomKey, Sender, Seq, UserId};
-use sendsvr::{SendLimits, SendService, Sendsvr};
-use store::{Append, RocksStore, Store, StoreOptions};
+use room::{MessageType, NoticeSink, Priority, Role, RoomKey, Seq, UserId};
+use sendsvr::{Caller, CountedAs, Draft, SendLimits, SendService, Sendsvr};
+use store::{RocksStore, Store, StoreOptions};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
@@ -128,7 +128,7 @@ impl Node {
             async { drop(ops_ended.await) },
         ));
         let maintenance = tokio::spawn(Arc::clone(&self.rooms).maintain());
-        let probe = Canary { store: Arc::clone(&self.store), rooms: Arc::clone(&self.rooms) };
+        let probe = Canary { sender: Arc::clone(&self.sendsvr), rooms: Arc::clone(&self.rooms) };
         canary::run(&probe, &readiness, &self.shutdown.token()).await;
 
         let deadline = Instant::now() + self.shutdown.grace().saturating_sub(CLOSE_RESERVE);
@@ -183,31 +183,31 @@ fn recv_options(config: &Config, workers: usize, store: StoreOptions) -> RecvOpt
     }
 }
 
-/// The canary's way through this process: into the log, by notice to the cache, and to every worker.
+/// The canary's way through this process: sent as clients' messages are, into the log, by notice to the cache, and to
+/// every worker.
 struct Canary {
-    store: Arc<RocksStore>,
+    sender: Arc<Sendsvr>,
     rooms: Arc<Rooms>,
 }
 
 #[async_trait]
 impl Probe for Canary {
     async fn send(&self) -> anyhow::Result<Seq> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-        let post = Post {
+        let user = UserId::internal("_canary");
+        let caller = Caller {
+            sender: user.clone(),
+            role: Role::Ops,
+            rights: Role::Ops,
+            counted_as: CountedAs::User(user),
+        };
+        let draft = Draft {
+            id: None,
             kind: MessageType::internal("room.canary"),
-            sender: Sender { id: UserId::internal("_canary"), role: Role::Ops },
+            priority: Priority::Normal,
             text: Some("tweet".to_owned()),
             data: None,
         };
-        let append = Append {
-            room: RoomKey::canary(),
-            list: List::Normal,
-            id: None,
-            content_hash: 0,
-            post,
-            accepted_at_us: now.as_micros() as u64,
-        };
-        Ok(self.store.append(append).await?.seq)
+        Ok(self.sender.send(&caller, &RoomKey::canary(), draft).await?.seq)
     }
 
     async fn poll_until(&self, seq: Seq) -> anyhow::Result<()> {

@@ -4,6 +4,9 @@ use std::{fmt, sync::Arc};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+/// The room of the canary; clients can't name it.
+const CANARY_ROOM: &str = "_canary";
+
 /// Longest id (characters, all of them ASCII).
 const ID_CHARS_MAX: usize = 64;
 
@@ -136,7 +139,13 @@ impl RoomKey {
     /// The room that the service itself sends to and polls, to see whether it works.
     #[must_use]
     pub fn canary() -> Self {
-        Self::new(AppId::default(), RoomId::internal("_canary"))
+        Self::new(AppId::default(), RoomId::internal(CANARY_ROOM))
+    }
+
+    /// Whether this is the service's own room, whose messages are nobody's and show in no count of clients' messages.
+    #[must_use]
+    pub fn is_canary(&self) -> bool {
+        self.room.as_str() == CANARY_ROOM
     }
 
     /// The hash that cursors of this room carry (xxh3, fixed seed).

@@ -176,7 +176,9 @@ impl Inner {
             Ok(Admission::Repeat(sent)) => Ok(sent),
             Err(problem) => Err(problem),
         };
-        self.metrics.sent(list, &outcome);
+        if !room.is_canary() {
+            self.metrics.sent(list, &outcome);
+        }
         outcome
     }
 
