@@ -1,8 +1,7 @@
 //! The front door: HTTP towards clients, on one thread a core.
 //!
-//! A request's way: [`listener`] accepts its connection, [`connection`] reads its head and, if it is a plain poll,
-//! serves it right there (the fast lane); everything else goes through [`routes`]. [`http2`] leads to the same
-//! routes.
+//! A request's way: `listener` accepts its connection, `connection` reads its head and, if it is a plain poll, serves
+//! it right there (the fast lane); everything else goes through `routes`. `http2` leads to the same routes.
 
 mod access;
 mod body;
