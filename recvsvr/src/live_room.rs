@@ -86,7 +86,20 @@ struct Writer {
     noticed: PerList<Seq>,
     /// How many changes of settings notices told of.
     settings_noticed: u64,
+    /// Redactions of messages that are not here yet: notices of the two lists may overtake each other.
+    early: Vec<Early>,
 }
+
+/// A redaction that came before the message it names. At most [`EARLY_MAX`] are kept.
+#[derive(Debug)]
+struct Early {
+    list: List,
+    seq: Seq,
+    redact_seq: Seq,
+}
+
+/// More redactions of messages that are not here than this (count) and the room is read anew.
+const EARLY_MAX: usize = 1_024;
 
 /// What a notice did to a room.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -161,7 +174,7 @@ impl LiveRoom {
         let Some(old) = self.snapshot() else { return Applied::Nothing };
         match &notice.change {
             Change::Appended { list, messages, accepted_at_us, .. } => {
-                self.append(&old, *list, messages, *accepted_at_us, limits)
+                self.append(&mut writer, &old, *list, messages, *accepted_at_us, limits)
             }
             Change::Settings { settings, bounds } => {
                 self.set(&old, Arc::clone(settings), *bounds, defaults);
@@ -172,6 +185,7 @@ impl LiveRoom {
 
     fn append(
         &self,
+        writer: &mut Writer,
         old: &Snapshot,
         list: List,
         messages: &[Arc<Message>],
@@ -186,9 +200,17 @@ impl LiveRoom {
             return Applied::Behind;
         }
         for message in messages {
-            if let Content::Redact { list, seq, .. } = &message.content {
-                lists[*list].retract(*seq, message.seq);
+            if let Content::Redact { list, seq, .. } = message.content {
+                writer.early.push(Early { list, seq, redact_seq: message.seq });
             }
+        }
+        writer.early.retain(|&Early { list, seq, redact_seq }| {
+            lists[list].retract(seq, redact_seq);
+            seq > lists[list].last()
+        });
+        if writer.early.len() > EARLY_MAX {
+            writer.early.truncate(EARLY_MAX);
+            return Applied::Behind;
         }
         let mut accepted = old.accepted_at_us;
         accepted[list] = accepted_at_us;
@@ -233,7 +255,7 @@ impl LiveRoom {
         limits: TailLimits,
         defaults: &StoreOptions,
     ) -> bool {
-        let writer = self.writer.lock();
+        let mut writer = self.writer.lock();
         if writer.settings_noticed != settings_noticed {
             return false;
         }
@@ -244,7 +266,7 @@ impl LiveRoom {
         if let Some(old) = self.snapshot()
             && List::ALL.into_iter().any(|list| old.lists[list].last() > pages[list].bounds.last)
         {
-            return true; // Notices were faster than the read.
+            return false; // A pull was faster than this read, and perhaps for one list only.
         }
         let lists = PerList::from_fn(|list| {
             let retention = view.settings.retention[list].unwrap_or(defaults.retention[list]);
@@ -253,6 +275,8 @@ impl LiveRoom {
             tail.shrink(limits);
             tail
         });
+        // What was read has the tombstones.
+        writer.early.clear();
         let accepted = PerList::from_fn(|_| 0);
         self.replace(Snapshot::new(epoch, self.hash, Arc::clone(&view.settings), lists, accepted));
         true
@@ -260,10 +284,10 @@ impl LiveRoom {
 
     /// Takes messages that were pulled because a notice was missed.
     pub(crate) fn catch_up_with(&self, list: List, messages: &[Arc<Message>], limits: TailLimits) -> Applied {
-        let _writer = self.writer.lock();
+        let mut writer = self.writer.lock();
         let Some(old) = self.snapshot() else { return Applied::Nothing };
         let accepted_at_us = messages.last().map_or(0, |newest| newest.sent_at_ms * 1_000);
-        self.append(&old, list, messages, accepted_at_us, limits)
+        self.append(&mut writer, &old, list, messages, accepted_at_us, limits)
     }
 
     /// Lets old messages go: for when memory is short.

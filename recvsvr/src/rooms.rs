@@ -301,7 +301,7 @@ impl Rooms {
             let page = read.map_err(|e| refusal(&e))?;
             match room.catch_up_with(list, &page.messages, self.tail_limits()) {
                 Applied::News => self.tell(Some(Arc::clone(room))),
-                Applied::Nothing => break,
+                Applied::Nothing => {} // Another pull was faster, and may not be done yet.
                 // Retention has taken what was missing: begin again from the end of the log.
                 Applied::Behind => return self.read_room(room, "gap").await,
             }

@@ -163,8 +163,11 @@ impl Worker {
             let room = Rc::clone(&parked.room);
             let Some(snapshot) = room.room.snapshot() else { continue };
             let decision = parked.waiting.decide(&snapshot, now_ms);
-            if let Decision::Wait(until_ms) = decision {
-                if !parked.waiting.is_held(now_ms) {
+            if let Decision::Wait(mut until_ms) = decision {
+                if parked.waiting.is_held(now_ms) {
+                    // This was the timer of an earlier poll: the end of the hold must still be seen.
+                    until_ms = until_ms.min(parked.waiting.eligible_at_ms);
+                } else {
                     // Its hold is over: from now on it hears of normal messages. Its entry among the held is void.
                     let generation = slots.renew(slot);
                     room.keep(&slots, (slot, generation), false);
