@@ -18,6 +18,7 @@ mod request;
 mod response;
 mod routes;
 mod session;
+mod stream;
 mod target;
 
 pub use front::{Front, FrontParts, Timeouts};

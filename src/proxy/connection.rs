@@ -9,13 +9,12 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context as Task, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use recvsvr::Started;
 use room::{ErrorCode, Problem};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 
 use super::{
     body::{self, BodyError},
@@ -29,23 +28,12 @@ use super::{
     response::{Framing, Response, wire, write_head},
     routes,
     session::{Begun, Connected, Session, wants_events},
+    stream::{Stream, linger, watch, write_all},
     target::Target,
 };
 
-/// Bytes of later requests that are read while one is served; beyond it, the client has to wait.
-const PIPELINE_BYTES_MAX: usize = 64 * 1024;
-
-/// How long, and how much of, what a refused client still sends is read away before the connection is closed: a
-/// close with unread bytes would reset it, and the client would not see why.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES_MAX: usize = 4 << 20;
-
 /// Bytes a poll takes from the worker's scratch space at a time.
 pub(crate) const SCRATCH_BYTES: usize = 16 * 1024;
-
-/// A client's stream.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
-impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Stream for S {}
 
 struct Connection<S> {
     stream: S,
@@ -249,7 +237,7 @@ impl<S: Stream> Connection<S> {
             follower.delivered(&finished.answer, finished.was_parked);
         }
         if is_written && !goes_on {
-            Box::pin(self.linger()).await;
+            Box::pin(linger(&mut self.stream)).await;
         }
         is_written && goes_on
     }
@@ -264,7 +252,7 @@ impl<S: Stream> Connection<S> {
         let goes_on = manner.keeps_alive && !response.closes;
         let is_written = self.write_whole(response, manner, !goes_on, method != "HEAD").await;
         if is_written && !goes_on {
-            self.linger().await;
+            linger(&mut self.stream).await;
         }
         is_written && goes_on
     }
@@ -390,28 +378,6 @@ impl<S: Stream> Connection<S> {
         drop((session, ticket));
         http2::serve(http2::Rewound::new(stream, pending), context).await;
     }
-
-    /// Tells the client that nothing follows, and reads away what it still sends.
-    async fn linger(&mut self) {
-        let _ = tokio::time::timeout(LINGER, async {
-            let mut left = LINGER_BYTES_MAX;
-            if poll_fn(|task| Pin::new(&mut self.stream).poll_shutdown(task)).await.is_err() {
-                return;
-            }
-            let mut sink = [0u8; 4096];
-            while left > 0 {
-                let read = poll_fn(|task| {
-                    let mut space = ReadBuf::new(&mut sink);
-                    Pin::new(&mut self.stream).poll_read(task, &mut space).map_ok(|()| space.filled().len())
-                });
-                match read.await {
-                    Ok(0) | Err(_) => return,
-                    Ok(count) => left = left.saturating_sub(count),
-                }
-            }
-        })
-        .await;
-    }
 }
 
 /// The room of a plain poll: `GET` on the path of a room's messages, spelt without percent-encoding.
@@ -427,56 +393,6 @@ fn plain_poll_room<'a>(head: &Head<'a>) -> Option<&'a str> {
 /// Whether a request may be one that waits for news: a poll of any kind.
 fn waits(request: &Request) -> bool {
     matches!(Target::parse(&request.path), Ok(Target::Messages(_) | Target::MultiPoll))
-}
-
-/// Watches a client that is being served: keeps what it sends for later, up to a bound. Ready when it has left.
-fn watch<S: Stream>(
-    stream: &mut S,
-    context: &Context,
-    pending: &mut Vec<u8>,
-    task: &mut Task<'_>,
-) -> Poll<()> {
-    while pending.len() < PIPELINE_BYTES_MAX {
-        let mut scratch = context.scratch.borrow_mut();
-        let mut space = ReadBuf::new(&mut scratch);
-        match Pin::new(&mut *stream).poll_read(task, &mut space) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(_)) => return Poll::Ready(()),
-            Poll::Ready(Ok(())) if space.filled().is_empty() => return Poll::Ready(()),
-            Poll::Ready(Ok(())) => pending.extend_from_slice(space.filled()),
-        }
-    }
-    Poll::Pending
-}
-
-/// Writes all of `bytes`. Returns false if the client is gone or takes too long.
-async fn write_all<S: Stream>(stream: &mut S, ticket: &Ticket, bytes: &[u8]) -> bool {
-    let mut written = 0;
-    let mut has_waited = false;
-    poll_fn(|task| {
-        let poll = loop {
-            if written == bytes.len() {
-                // What TLS keeps back goes out with this.
-                break Pin::new(&mut *stream).poll_flush(task).map(|flushed| flushed.is_ok());
-            }
-            match Pin::new(&mut *stream).poll_write(task, &bytes[written..]) {
-                Poll::Ready(Ok(count)) if count > 0 => written += count,
-                Poll::Ready(_) => break Poll::Ready(false),
-                Poll::Pending => break Poll::Pending,
-            }
-        };
-        if poll.is_pending() {
-            if !has_waited {
-                has_waited = true;
-                ticket.enter(Phase::Write);
-            }
-            if ticket.is_over(task.waker()) {
-                return Poll::Ready(false);
-            }
-        }
-        poll
-    })
-    .await
 }
 
 #[cfg(test)]

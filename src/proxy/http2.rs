@@ -25,7 +25,6 @@ use tracing::debug;
 
 use super::{
     clocks::Phase,
-    connection::Stream,
     events::Events,
     fields::{Field, Fields},
     front::Context,
@@ -33,6 +32,7 @@ use super::{
     response::Response,
     routes,
     session::{Connected, Session},
+    stream::Stream,
 };
 
 /// How long a ping may go unanswered.
