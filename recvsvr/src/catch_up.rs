@@ -26,6 +26,8 @@ pub(crate) struct LoadKey {
     limit: usize,
     form: Form,
     drain_step: Option<u64>,
+    /// When the reader was last served, if it is still held: then it gets priority messages only.
+    held_since_ms: Option<u64>,
 }
 
 /// Answers a reader out of the store.
@@ -36,6 +38,7 @@ pub(crate) async fn read(
     rooms: Arc<Rooms>,
     room: Arc<LiveRoom>,
     waiting: Waiting,
+    decision: Decision,
     terms: Terms,
 ) -> Result<Arc<Encoded>, Problem> {
     let seen = waiting.place.seen;
@@ -46,6 +49,7 @@ pub(crate) async fn read(
         limit: terms.limit,
         form: terms.form,
         drain_step: terms.drain_step,
+        held_since_ms: (decision == Decision::AnswerHeld).then_some(waiting.place.served_at_ms),
     };
     let under_way = room.loads.lock().get(&key).cloned();
     if let Some(load) = under_way {
@@ -54,7 +58,7 @@ pub(crate) async fn read(
     if rooms.loads.available_permits() == 0
         && let Some(snapshot) = room.snapshot()
         && let Some((encoded, slice)) =
-            answer(&snapshot, &waiting, Decision::Answer, &Terms { shed: true, ..terms }, now_ms())
+            answer(&snapshot, &waiting, decision, &Terms { shed: true, ..terms }, now_ms())
     {
         count_gap(&slice);
         return Ok(encoded);
@@ -65,7 +69,7 @@ pub(crate) async fn read(
         let load = loads.entry(key).or_insert_with(|| {
             begin_load(async move {
                 let _ended = Loading(|| drop(loaded.loads.lock().remove(&key)));
-                read_pages(&rooms, &loaded, &waiting, &terms).await
+                read_pages(&rooms, &loaded, &waiting, decision, &terms).await
             })
         });
         load.clone()
@@ -84,6 +88,7 @@ async fn read_pages(
     rooms: &Rooms,
     room: &LiveRoom,
     waiting: &Waiting,
+    decision: Decision,
     terms: &Terms,
 ) -> Result<(Arc<Encoded>, Slice), Problem> {
     let _permit = rooms.loads.acquire().await.expect("the semaphore is never closed");
@@ -96,9 +101,9 @@ async fn read_pages(
     let settings = room
         .with_snapshot(|snapshot| snapshot.map(|snapshot| Arc::clone(&snapshot.settings)))
         .unwrap_or_default();
-    let slice = slice(&pages, waiting, terms.limit);
+    let slice = slice(&pages, waiting, terms.limit, decision == Decision::AnswerHeld);
     let now_ms = now_ms();
-    let (poll_after_ms, served) = pace(waiting, &slice, Decision::Answer, terms, now_ms);
+    let (poll_after_ms, served) = pace(waiting, &slice, decision, terms, now_ms);
     let served_at_ms = match served {
         Served::Now => now_ms,
         Served::At(at_ms) => at_ms,
@@ -119,11 +124,11 @@ async fn read_pages(
 }
 
 /// Cuts the slice out of what was read.
-fn slice(pages: &PerList<Page>, waiting: &Waiting, limit: usize) -> Slice {
+fn slice(pages: &PerList<Page>, waiting: &Waiting, limit: usize, withhold_normal: bool) -> Slice {
     let available = PerList::from_fn(|list| {
         let Page { messages, bounds } = &pages[list];
         let from = messages.first().map_or(bounds.first, |first| first.seq);
         Available { from, last: bounds.last, kept_from: bounds.first.max(from) }
     });
-    cut(waiting.place, available, limit, false)
+    cut(waiting.place, available, limit, withhold_normal)
 }

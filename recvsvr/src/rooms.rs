@@ -250,7 +250,7 @@ impl Rooms {
     /// Tells the workers that hold polls of the room.
     fn tell(&self, room: Option<Arc<LiveRoom>>) {
         let Some(room) = room else { return };
-        // Pairs with the fence in `Worker::park`: either the parking poll sees the new snapshot, or we see it parked.
+        // Pairs with the fence in `Follower::begin`: either the parking poll sees the new snapshot, or we see it parked.
         std::sync::atomic::fence(Ordering::SeqCst);
         for (listener, mailbox) in room.listeners.iter().zip(&self.mailboxes) {
             if listener.parked.load(Ordering::Relaxed) > 0 && !listener.is_told.swap(true, Ordering::AcqRel) {

@@ -14,11 +14,11 @@ use super::{
 };
 
 /// A comment goes out after so long without an event (milliseconds): it tells both sides that the other is there.
-pub(crate) const KEEP_ALIVE_MS: u64 = 15_000;
+const KEEP_ALIVE_MS: u64 = 15_000;
 
 /// How often a stream looks whether its token is still good (milliseconds): keys that are taken away take effect within
 /// 5 s, a second of which may pass until they are read.
-const TOKEN_CHECK_MS: u64 = 4_000;
+pub(crate) const TOKEN_CHECK_MS: u64 = 4_000;
 
 /// A stream of events for one client.
 pub(crate) struct Events {

@@ -71,6 +71,7 @@ pub(crate) async fn serve<S: Stream>(stream: S, context: Rc<Context>) {
         })
     };
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut asked_to_end: Option<Instant> = None;
     let mut look = tokio::time::interval((idle_most / 4).clamp(LOOK_MIN, LOOK_MAX));
     loop {
         tokio::select! {
@@ -82,7 +83,12 @@ pub(crate) async fn serve<S: Stream>(stream: S, context: Rc<Context>) {
             }
             _ = look.tick() => {
                 let is_idle = activity.requests.get() == 0 && activity.idle_since.get().elapsed() >= idle_most;
+                if is_idle && asked_to_end.is_some_and(|asked| asked.elapsed() >= context.front.timeouts.header) {
+                    // It does not even finish the handshake, or does not take the goodbye.
+                    return debug!("http/2 connection was idle and did not end by itself");
+                }
                 if is_idle || context.front.check_open().is_err() {
+                    asked_to_end.get_or_insert_with(Instant::now);
                     serving.as_mut().graceful_shutdown();
                 }
             }

@@ -72,7 +72,7 @@ impl Session {
         Self { context: Rc::clone(context), caller: None, room: None, follower: None, connection }
     }
 
-    /// Finds out who is asking, and that the room is theirs to enter.
+    /// Finds out who is asking. Whether a room is theirs to enter is another question.
     pub(crate) fn identify(&mut self, fields: &Fields<'_>, query: &Query<'_>) -> Result<&Caller, Problem> {
         let front = &self.context.front;
         front.access.identify(&mut self.caller, fields, query, now_ms())
@@ -110,7 +110,7 @@ impl Session {
         let timeout_ms = timeout_ms(query)?;
         let deadline_ms = match wants_events(fields) {
             // Every answer of a stream of events but the first is asked for by the stream itself.
-            true => now_ms() + super::events::KEEP_ALIVE_MS,
+            true => now_ms() + super::events::TOKEN_CHECK_MS,
             false => self.context.worker.deadline_ms(timeout_ms),
         };
         let ask = Ask {
@@ -131,16 +131,11 @@ impl Session {
 
     /// Reads for a poll what the store has, until it is answered or parked.
     pub(crate) async fn settle(&mut self, begun: Begun) -> Result<Begun, Problem> {
-        let Begun { ask, mut started, place } = begun;
+        let Begun { ask, started, place } = begun;
         let (Some(follower), Some(key)) = (&mut self.follower, &self.room) else {
             unreachable!("a poll that has begun has a follower and a room");
         };
-        while let Started::Later(read) = started {
-            started = match read.await? {
-                Some(answer) => Started::Answer(answer),
-                None => follower.ask_again(key, &ask)?,
-            };
-        }
+        let started = settle(follower, key, &ask, started).await?;
         Ok(Begun { ask, started, place })
     }
 
@@ -165,6 +160,22 @@ impl Drop for Session {
     }
 }
 
+/// Reads for a poll what the store has, until it is answered or parked.
+pub(crate) async fn settle(
+    follower: &mut Follower,
+    key: &RoomKey,
+    ask: &Ask,
+    mut started: Started,
+) -> Result<Started, Problem> {
+    while let Started::Later(read) = started {
+        started = match read.await? {
+            Some(answer) => Started::Answer(answer),
+            None => follower.ask_again(key, ask)?,
+        };
+    }
+    Ok(started)
+}
+
 /// Waits for a poll's answer.
 pub(crate) async fn finish(
     follower: &mut Follower,
@@ -180,10 +191,8 @@ pub(crate) async fn finish(
                 was_parked = true;
                 poll_fn(|task| follower.poll_answer(task)).await
             }
-            Started::Later(read) => match read.await? {
-                Some(answer) => return Ok(Finished { answer, was_parked }),
-                None => follower.ask_again(key, ask)?,
-            },
+            // Boxed: it is rare, and a parked poll should not keep space for it.
+            later @ Started::Later(_) => Box::pin(settle(follower, key, ask, later)).await?,
         };
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::{io::AsyncReadExt as _, net::TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::harness::{Conn, H2, Options, Request, Server, spawn_refused, texts};
@@ -135,4 +135,17 @@ async fn handshake_that_never_comes_runs_out_of_time() {
         conn.expect_end().await;
     }
     assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn http2_that_never_begins_runs_out_of_time() {
+    let certificate = Certificate::new();
+    let short = "[http]\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"\n";
+    let server = Server::start(Options::default().and(short).and(&certificate.toml())).await;
+    let mut stream = certificate.connect(&server, &["h2"]).await;
+    assert_eq!(agreed(&stream), Some("h2"));
+    let mut rest = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(15), stream.read_to_end(&mut rest)).await;
+    // Whether TLS is told goodbye or not: the connection is over.
+    assert!(end.is_ok(), "the connection still stands after 15 s");
 }

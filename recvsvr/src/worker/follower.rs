@@ -182,7 +182,9 @@ impl Follower {
             return Started::Answer(Rc::new(encoded));
         }
         let (rooms, room) = (Arc::clone(&self.worker.rooms), Arc::clone(&room.room));
-        let read = async move { catch_up::read(rooms, room, waiting, terms).await.map(|e| Some(Rc::new(e))) };
+        let read = async move {
+            catch_up::read(rooms, room, waiting, decision, terms).await.map(|e| Some(Rc::new(e)))
+        };
         Started::Later(read.boxed_local())
     }
 

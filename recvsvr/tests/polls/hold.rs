@@ -126,6 +126,20 @@ fn held_reader_at_its_deadline_gets_priority_only() {
 }
 
 #[test]
+fn held_reader_behind_memory_gets_priority_only_at_its_deadline() {
+    on_node(RecvOptions { tail_messages_max: 8, ..interval(30_000) }, async |node| {
+        let room = room("priority");
+        let (mut reader, served_at_ms) = served(&node, &room).await;
+        node.send(&room, List::Normal, 1).await;
+        node.send(&room, List::Priority, 20).await;
+        let got = reader.poll(0).await;
+        assert_eq!((got.seqs.priority.len(), got.seqs.normal.len()), (20, 0));
+        assert_eq!((got.cursor.seen.normal.0, got.cursor.served_at_ms), (1, served_at_ms));
+        assert!(node.metric("bigroom_pulls_total", "catch_up") >= 1.0);
+    });
+}
+
+#[test]
 fn interval_counts_from_the_cursor() {
     const INTERVAL_MS: u64 = 500;
     on_node(interval(INTERVAL_MS), async |node| {

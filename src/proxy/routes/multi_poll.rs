@@ -11,7 +11,7 @@ use crate::proxy::{
     fields::{Key, invalid},
     request::Request,
     response::Response,
-    session::{Session, cursor, finish, form, limit, timeout_ms},
+    session::{Session, cursor, finish, form, limit, settle, timeout_ms},
 };
 
 /// One room of the request.
@@ -98,23 +98,14 @@ fn split(text: &str) -> Result<Vec<(&str, &str)>, Problem> {
 }
 
 async fn begin(mut follower: Follower, key: RoomKey, ask: Ask) -> Result<LegState, Problem> {
-    let mut started = follower.ask(&key, &ask)?;
-    loop {
-        match started {
-            Started::Parked => return Ok(LegState::Parked(Box::new(Parked { follower, key, ask }))),
-            Started::Answer(answer) => {
-                follower.delivered(&answer, false);
-                return Ok(LegState::Answered(answer));
-            }
-            Started::Later(read) => {
-                if let Some(answer) = read.await? {
-                    follower.delivered(&answer, false);
-                    return Ok(LegState::Answered(answer));
-                }
-                started = follower.ask_again(&key, &ask)?;
-            }
+    let started = follower.ask(&key, &ask)?;
+    Ok(match settle(&mut follower, &key, &ask, started).await? {
+        Started::Answer(answer) => {
+            follower.delivered(&answer, false);
+            LegState::Answered(answer)
         }
-    }
+        Started::Parked | Started::Later(_) => LegState::Parked(Box::new(Parked { follower, key, ask })),
+    })
 }
 
 /// Waits until one of the parked polls has its answer.
