@@ -2,7 +2,11 @@
 
 use std::error::Error;
 
-const FILES: [&str; 2] = ["proto/bigroom/v1/poll.proto", "proto/bigroom/internal/v1/send.proto"];
+const FILES: [&str; 3] = [
+    "proto/bigroom/v1/poll.proto",
+    "proto/bigroom/internal/v1/send.proto",
+    "proto/bigroom/internal/v1/stats.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for file in FILES {

@@ -3,7 +3,7 @@
 //! RFC 8259 leaves duplicate keys, lone surrogates, byte-order marks and deep nesting to the parser. A message is
 //! passed on byte for byte to parsers that we don't know, so those are refused here.
 
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet};
 
 /// What is wrong with a body, and where (bytes from its start).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,13 +35,16 @@ pub fn check(bytes: &[u8], depth_max: usize) -> Result<(), JsonError> {
     if scan.at == bytes.len() { Ok(()) } else { scan.fail("something behind the JSON value") }
 }
 
+/// Keys of one object that are compared with each other; where there are more, they are hashed.
+const KEYS_COMPARED_MAX: usize = 8;
+
 struct Scan<'a> {
     bytes: &'a [u8],
     at: usize,
     depth_left: usize,
 }
 
-impl Scan<'_> {
+impl<'a> Scan<'a> {
     fn fail<T>(&self, what: &'static str) -> Result<T, JsonError> {
         Err(JsonError { what, at: self.at })
     }
@@ -66,7 +69,7 @@ impl Scan<'_> {
         match self.peek() {
             Some(b'{') => self.nested(Self::object),
             Some(b'[') => self.nested(Self::array),
-            Some(b'"') => self.string().map(drop),
+            Some(b'"') => self.string(&mut Plain::Unwanted),
             Some(b't') => self.word(b"true"),
             Some(b'f') => self.word(b"false"),
             Some(b'n') => self.word(b"null"),
@@ -92,13 +95,13 @@ impl Scan<'_> {
         if self.take(b'}') {
             return Ok(());
         }
-        let mut keys = HashSet::new();
+        let mut keys = Keys::default();
         loop {
             let key_at = self.at;
             if self.peek() != Some(b'"') {
                 return self.fail("no key, where one should be");
             }
-            if !keys.insert(self.string()?) {
+            if !keys.insert(self.key()?) {
                 return Err(JsonError { what: "a duplicate key", at: key_at });
             }
             self.space();
@@ -167,30 +170,45 @@ impl Scan<'_> {
     }
 
     /// Reads a string and gives back what it stands for.
-    fn string(&mut self) -> Result<Vec<u8>, JsonError> {
+    fn key(&mut self) -> Result<Cow<'a, [u8]>, JsonError> {
+        let from = self.at + 1;
+        let mut plain = Plain::Same;
+        self.string(&mut plain)?;
+        Ok(match plain {
+            Plain::Other(bytes) => Cow::Owned(bytes),
+            Plain::Same | Plain::Unwanted => Cow::Borrowed(&self.bytes[from..self.at - 1]),
+        })
+    }
+
+    /// Reads a string.
+    fn string(&mut self, plain: &mut Plain) -> Result<(), JsonError> {
         self.at += 1;
-        let mut plain = Vec::new();
+        let from = self.at;
         loop {
+            let length = plain_length(&self.bytes[self.at..]);
+            if let Plain::Other(bytes) = plain {
+                bytes.extend_from_slice(&self.bytes[self.at..self.at + length]);
+            }
+            self.at += length;
             match self.peek() {
                 None => return self.fail("the end, within a string"),
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(plain);
+                    return Ok(());
                 }
                 Some(b'\\') => {
+                    if matches!(plain, Plain::Same) {
+                        *plain = Plain::Other(self.bytes[from..self.at].to_vec());
+                    }
                     self.at += 1;
-                    self.escape(&mut plain)?;
+                    self.escape(plain)?;
                 }
-                Some(0..0x20) => return self.fail("a bare control character within a string"),
-                Some(byte) => {
-                    plain.push(byte);
-                    self.at += 1;
-                }
+                Some(_) => return self.fail("a bare control character within a string"),
             }
         }
     }
 
-    fn escape(&mut self, plain: &mut Vec<u8>) -> Result<(), JsonError> {
+    fn escape(&mut self, plain: &mut Plain) -> Result<(), JsonError> {
         let byte = match self.peek() {
             Some(byte @ (b'"' | b'\\' | b'/')) => byte,
             Some(b'b') => 8,
@@ -200,12 +218,12 @@ impl Scan<'_> {
             Some(b't') => b'\t',
             Some(b'u') => {
                 let char = self.unicode_escape()?;
-                plain.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+                plain.push(char.encode_utf8(&mut [0; 4]).as_bytes());
                 return Ok(());
             }
             _ => return self.fail("an unknown escape"),
         };
-        plain.push(byte);
+        plain.push(&[byte]);
         self.at += 1;
         Ok(())
     }
@@ -242,6 +260,67 @@ impl Scan<'_> {
         }
         Ok(value)
     }
+}
+
+/// What a string stands for.
+enum Plain {
+    /// Its bytes, so far.
+    Same,
+    /// Others, because of what is escaped in it.
+    Other(Vec<u8>),
+    /// Nobody asks.
+    Unwanted,
+}
+
+impl Plain {
+    fn push(&mut self, bytes: &[u8]) {
+        if let Self::Other(plain) = self {
+            plain.extend_from_slice(bytes);
+        }
+    }
+}
+
+/// The keys of an object.
+#[derive(Default)]
+struct Keys<'a> {
+    few: Vec<Cow<'a, [u8]>>,
+    many: HashSet<Cow<'a, [u8]>>,
+}
+
+impl<'a> Keys<'a> {
+    /// Takes a key; says whether it is new.
+    fn insert(&mut self, key: Cow<'a, [u8]>) -> bool {
+        if self.few.len() == KEYS_COMPARED_MAX {
+            self.many.extend(self.few.drain(..));
+        }
+        if !self.many.is_empty() {
+            return self.many.insert(key);
+        }
+        let is_new = !self.few.contains(&key);
+        self.few.push(key);
+        is_new
+    }
+}
+
+/// How many bytes come before the first that ends a string, escapes in it, or may not be in it.
+fn plain_length(bytes: &[u8]) -> usize {
+    const STEP: usize = 8;
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+    // Eight bytes at a time: a byte below `n` shows as a high bit of `word - n`, a byte equal to one as zero in their
+    // difference. A borrow may make a later byte look so, never hide one, and the exact look follows.
+    // (S. E. Anderson, Bit Twiddling Hacks: "Determine if a word has a byte less than n".)
+    let may_end = |chunk: &[u8; STEP]| {
+        let word = u64::from_le_bytes(*chunk);
+        let is_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+        let is_control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        is_control | is_zero(word ^ (ONES * 0x22)) | is_zero(word ^ (ONES * 0x5c)) != 0
+    };
+    let (chunks, _) = bytes.as_chunks::<STEP>();
+    let skipped = chunks.iter().take_while(|chunk| !may_end(chunk)).count() * STEP;
+    let rest = &bytes[skipped..];
+    skipped + rest.iter().position(ends).unwrap_or(rest.len())
 }
 
 #[cfg(test)]
@@ -290,6 +369,26 @@ mod tests {
             if check(text.as_bytes(), 32).is_ok() {
                 prop_assert!(serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok(), "{}", text);
             }
+        }
+
+        #[test]
+        fn strings_end_where_they_end(bytes in proptest::collection::vec(prop_oneof![4 => 0x20u8..0xff, 1 => any::<u8>()], 0..64)) {
+            let expect = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(bytes.len());
+            prop_assert_eq!(plain_length(&bytes), expect);
+        }
+
+        #[test]
+        fn second_of_a_key_is_found(count in 1usize..40, first in any::<prop::sample::Index>(), again in any::<prop::sample::Index>()) {
+            let keys: Vec<String> = (0..count).map(|number| format!("\"k{number}\":0")).collect();
+            let object = |keys: &[String]| format!("{{{}}}", keys.join(","));
+            let once = check(object(&keys).as_bytes(), 4);
+            prop_assert_eq!(once, Ok(()));
+            // Once more, and written otherwise.
+            let copy = keys[first.index(count)].replace('k', "\\u006b");
+            let mut twice = keys;
+            twice.insert(again.index(count + 1), copy);
+            let found = check(object(&twice).as_bytes(), 4);
+            prop_assert_eq!(found.map_err(|error| error.what), Err("a duplicate key"));
         }
 
         #[test]

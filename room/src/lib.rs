@@ -7,12 +7,15 @@
 //! [`Cursor`] is a reader's place in both, [`Problem`] is a refusal as the client sees it.
 
 mod cursor;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod id;
 pub mod json;
 mod limits;
 mod list;
 mod message;
 mod notice;
+mod online;
 mod policy;
 mod problem;
 mod role;
@@ -28,6 +31,7 @@ pub use limits::{
 pub use list::{List, PerList, Priority};
 pub use message::{Content, Message, MessageType, Post, RawJson, Sender, TypeError};
 pub use notice::{Bounds, Change, Notice, NoticeSink};
+pub use online::{NobodyCounts, OnlineCounts, OnlineSource};
 pub use policy::PollPolicy;
 pub use problem::{ErrorCode, Problem};
 pub use role::{Identity, Role, RoomPattern, UnknownRole};

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use bytes::Bytes;
 use room::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, ErrorCode, Problem};
 use serde::{
     Deserializer,
@@ -33,7 +32,7 @@ impl SendBody {
     /// # Errors
     /// `body_too_large`, `batch_too_large`, `invalid_json`, `invalid_message` or `invalid_id`, with the rule.
     pub fn parse(
-        body: &Bytes,
+        body: &[u8],
         idempotency_key: Option<&str>,
         message_bytes_max: usize,
     ) -> Result<Self, Problem> {
@@ -47,7 +46,7 @@ impl SendBody {
 }
 
 fn batch(
-    body: &Bytes,
+    body: &[u8],
     has_idempotency_key: bool,
     message_bytes_max: usize,
 ) -> Result<Vec<Result<Draft, Problem>>, Problem> {
@@ -122,7 +121,7 @@ mod tests {
     use super::*;
 
     fn parse(json: &str, key: Option<&str>) -> Result<SendBody, Problem> {
-        SendBody::parse(&Bytes::copy_from_slice(json.as_bytes()), key, 16_384)
+        SendBody::parse(json.as_bytes(), key, 16_384)
     }
 
     fn array(items: usize) -> String {
@@ -186,8 +185,8 @@ mod tests {
 
     #[test]
     fn batch_that_is_not_utf8_is_refused_whole() {
-        let body = Bytes::from_static(b"[{\"text\":\"a\"},{\"text\":\"\xff\"}]");
-        let problem = SendBody::parse(&body, None, 16_384).unwrap_err();
+        let body = b"[{\"text\":\"a\"},{\"text\":\"\xff\"}]";
+        let problem = SendBody::parse(body, None, 16_384).unwrap_err();
         assert_eq!(problem.code, ErrorCode::InvalidJson);
         assert!(problem.detail.contains("invalid UTF-8 at byte 23"), "{problem}");
     }
@@ -229,14 +228,14 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_without_panic(body in proptest::collection::vec(any::<u8>(), 0..200), key in ".{0,8}") {
-            let _ = SendBody::parse(&Bytes::from(body), Some(&key), 100);
+            let _ = SendBody::parse(&body, Some(&key), 100);
         }
 
         #[test]
         fn any_json_like_text_is_read_without_panic(
             body in r#"\[?\{("(id|type|priority|text|data)":(null|1|"[a-z\\u0-9]{0,6}"|\[\]|\{\})[,}\]]{1,2}){0,4}\]?"#,
         ) {
-            let _ = SendBody::parse(&Bytes::from(body), None, 100);
+            let _ = SendBody::parse(body.as_bytes(), None, 100);
         }
 
         #[test]
@@ -255,8 +254,8 @@ mod tests {
 
         #[test]
         fn data_comes_back_byte_for_byte(data in r#"(\[ ?(1|"[a-z]"|null)(,[ \n]*\{\})*\])|-?[1-9]{1,30}"#) {
-            let body = Bytes::from(format!("{{\"data\":{data}}}"));
-            let Ok(SendBody::Single(draft)) = SendBody::parse(&body, None, 16_384) else { panic!("refused: {data}") };
+            let body = format!("{{\"data\":{data}}}");
+            let Ok(SendBody::Single(draft)) = SendBody::parse(body.as_bytes(), None, 16_384) else { panic!("refused: {data}") };
             let kept = draft.data.unwrap();
             prop_assert_eq!(kept.as_bytes().as_ref(), data.as_bytes());
         }

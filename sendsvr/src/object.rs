@@ -3,7 +3,7 @@
 //! Reading member by member, rather than deriving, keeps `null` apart from absent and lets a refusal name the
 //! field and its rule.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use room::{ErrorCode, Problem};
 use serde::{
@@ -23,7 +23,11 @@ pub(crate) struct Member<'a> {
 
 /// The members of an object in their order.
 #[derive(Debug)]
-pub(crate) struct Members<'a>(Vec<(String, &'a RawValue)>);
+pub(crate) struct Members<'a>(Vec<(Text<'a>, &'a RawValue)>);
+
+/// A JSON string; borrowed where nothing in it is escaped.
+#[derive(Deserialize, Debug)]
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
 /// A body of the wrong shape.
 pub(crate) fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
@@ -42,8 +46,11 @@ impl<'a> Members<'a> {
         parent: &str,
         mut field: impl FnMut(&str, Member<'_>) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
-        for (name, value) in &self.0 {
-            let path = if parent.is_empty() { name.clone() } else { format!("{parent}.{name}") };
+        for (Text(name), value) in &self.0 {
+            let path = match parent {
+                "" => Cow::Borrowed(&**name),
+                parent => Cow::Owned(format!("{parent}.{name}")),
+            };
             field(name, Member { path: &path, json: value.get() })?;
         }
         Ok(())
@@ -55,7 +62,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
         struct Pairs;
 
         impl<'de> Visitor<'de> for Pairs {
-            type Value = Vec<(String, &'de RawValue)>;
+            type Value = Vec<(Text<'de>, &'de RawValue)>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")

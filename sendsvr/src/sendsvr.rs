@@ -16,7 +16,7 @@ use crate::{
     metrics::Metrics,
     notifier::Notifier,
     rooms::{Rooms, WriteRoom},
-    underway::{Underway, WRITE_BYTES},
+    underway::{Underway, WRITE_BYTES, answered},
 };
 
 /// The write path over a [`Store`] of this process.
@@ -98,7 +98,7 @@ impl SendService for Sendsvr {
             Err(problem) => return self.inner.refuse(draft.list(), problem),
         };
         let (inner, caller, room) = (Arc::clone(&self.inner), caller.clone(), room.clone());
-        self.underway.finish(place, async move { inner.send(&caller, &room, draft).await }).await?
+        answered(self.underway.begin(place, async move { inner.send(&caller, &room, draft).await })).await?
     }
 
     async fn send_batch(
@@ -117,12 +117,10 @@ impl SendService for Sendsvr {
         };
         let (inner, caller, room) = (Arc::clone(&self.inner), caller.clone(), room.clone());
         let refused: Vec<_> = drafts.iter().map(|draft| draft.as_ref().err().cloned()).collect();
-        self.underway
-            .finish(place, async move { inner.send_batch(&caller, &room, drafts).await })
-            .await
-            .unwrap_or_else(|problem| {
-                refused.into_iter().map(|refused| Err(refused.unwrap_or_else(|| problem.clone()))).collect()
-            })
+        let work = self.underway.begin(place, async move { inner.send_batch(&caller, &room, drafts).await });
+        answered(work).await.unwrap_or_else(|problem| {
+            refused.into_iter().map(|refused| Err(refused.unwrap_or_else(|| problem.clone()))).collect()
+        })
     }
 
     async fn retract(
@@ -136,7 +134,7 @@ impl SendService for Sendsvr {
         let place = self.underway.place(WRITE_BYTES)?;
         let (store, room) = (Arc::clone(&self.inner.store), room.clone());
         let work = async move { store.retract(&room, list, seq).await.map_err(problem_of) };
-        self.underway.finish(place, work).await?
+        answered(self.underway.begin(place, work)).await?
     }
 
     async fn change_settings(
@@ -153,7 +151,7 @@ impl SendService for Sendsvr {
             let change = Box::new(move |now: &_| patch.apply(now, &limits));
             inner.store.change_settings(&room, change).await.map_err(problem_of)
         };
-        self.underway.finish(place, work).await?
+        answered(self.underway.begin(place, work)).await?
     }
 
     async fn view(&self, room: &RoomKey) -> Result<RoomView, Problem> {

@@ -19,7 +19,7 @@ const COUNT_MAX: u64 = 10_000_000;
 const AGE_S_MAX: u64 = 365 * 24 * 3600;
 
 /// The sect of every room while there is one.
-const SECT: &str = "default";
+pub const SECT: &str = "default";
 
 /// What becomes of one setting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

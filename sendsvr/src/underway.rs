@@ -1,9 +1,18 @@
 //! Writes under way: bounded, answered in time, and finished whether or not their callers stay.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use futures_util::{FutureExt as _, future::BoxFuture};
 use room::Problem;
 use tokio::{
+    runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
@@ -50,24 +59,22 @@ impl Underway {
         bytes.map(|bytes| Place { _bytes: bytes }).map_err(|_| overfull())
     }
 
-    /// Runs `work` to its end, whether or not the caller stays, and answers by then or within [`ANSWER_WITHIN`].
-    pub(crate) async fn finish<T: Send + 'static>(
+    /// Begins `work`, which runs to its end whether or not the caller stays: as soon as [`answered`] is polled.
+    pub(crate) fn begin<T: Send + 'static>(
         &self,
         place: Place,
         work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, Problem> {
-        let work = self.tasks.spawn(async move {
+    ) -> Work<T> {
+        let token = self.tasks.token();
+        let work = async move {
+            // The place comes back before the end is told.
+            let _token = token;
             let _place = place;
             work.await
-        });
-        match timeout(ANSWER_WITHIN, work).await {
-            Ok(Ok(outcome)) => Ok(outcome),
-            Ok(Err(error)) => {
-                error!(%error, "write failed");
-                Err(internal())
-            }
-            Err(_) => Err(unanswered()),
-        }
+        };
+        // A panic ends this work alone, wherever it is polled.
+        let left = Some(AssertUnwindSafe(work).catch_unwind().boxed());
+        Work { left, runtime: Handle::current() }
     }
 
     /// Waits until nothing is under way, that of callers who left included. More may begin meanwhile, and is waited
@@ -76,6 +83,47 @@ impl Underway {
         self.tasks.close();
         self.tasks.wait().await;
         self.tasks.reopen();
+    }
+}
+
+/// Work that goes on when it is dropped: as a task of its own, on the runtime that it was begun on.
+///
+/// Nearly all work is awaited to its end where it was begun, and pays for no task.
+#[must_use = "await its answer"]
+pub(crate) struct Work<T: Send + 'static> {
+    left: Option<BoxFuture<'static, Result<T, Box<dyn Any + Send>>>>,
+    runtime: Handle,
+}
+
+/// The outcome of `work` once it is there, or a refusal after [`ANSWER_WITHIN`].
+pub(crate) async fn answered<T: Send + 'static>(work: Work<T>) -> Result<T, Problem> {
+    match timeout(ANSWER_WITHIN, work).await {
+        Ok(Ok(outcome)) => Ok(outcome),
+        Ok(Err(_)) => {
+            error!("a write panicked");
+            Err(internal())
+        }
+        Err(_) => Err(unanswered()),
+    }
+}
+
+impl<T: Send + 'static> Future for Work<T> {
+    type Output = Result<T, Box<dyn Any + Send>>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        let work = self.left.as_mut().expect("not polled again after its end");
+        let outcome = std::task::ready!(work.as_mut().poll(task));
+        self.left = None;
+        Poll::Ready(outcome)
+    }
+}
+
+impl<T: Send + 'static> Drop for Work<T> {
+    fn drop(&mut self) {
+        if let Some(work) = self.left.take() {
+            // The tracker's token is in the work itself.
+            drop(self.runtime.spawn(work));
+        }
     }
 }
 
@@ -95,6 +143,17 @@ mod tests {
         drop(first);
         assert!(underway.place(half).is_ok());
         assert!(underway.place(half + 1).is_err());
+    }
+
+    #[tokio::test]
+    async fn panic_ends_its_own_write_only() {
+        let underway = Underway::new();
+        let place = underway.place(1).unwrap();
+        let work = underway.begin(place, async { panic!("as the test wants it") });
+        let outcome: Result<(), _> = answered(work).await;
+        assert_eq!(outcome.unwrap_err().code, ErrorCode::Internal);
+        assert_eq!(underway.bytes_left.available_permits(), BYTES_MAX as usize);
+        underway.drain().await;
     }
 
     #[test]

@@ -10,13 +10,21 @@
 
 mod error;
 mod metrics;
+mod records;
 mod rocks;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 pub use error::StoreError;
+pub use records::{
+    RECORD_BATCH_BYTES_MAX, RECORD_CHANGES_MAX, RECORD_KEY_BYTES_MAX, RECORD_PAGE_BYTES_MAX,
+    RECORD_VALUE_BYTES_MAX, Record, RecordBatch, RecordChange, RecordFamily, RecordPage, RecordRange,
+    RecordRefused,
+};
 pub use rocks::RocksStore;
+#[cfg(any(test, fuzzing))]
+pub use rocks::fuzzing;
 use room::{
     Bounds, Epoch, List, Message, MessageId, NoticeSink, PerList, Post, Retention, RoomKey, RoomSettings, Seq,
 };
@@ -159,6 +167,27 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
+    /// Writes records, all of the batch or nothing; they are durable when it returns, and nobody is told. An engine
+    /// that keeps no records, as those in tests may not, refuses.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the store can't be written now, [`StoreError::Unknown`] if that is open. To write
+    /// the same again is harmless.
+    async fn write_records(&self, batch: RecordBatch) -> Result<(), StoreError> {
+        drop(batch);
+        Err(no_records())
+    }
+
+    /// Reads at most `limit` records of a range, fewer where they are large.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`] if the range can't be read at all. A record that is
+    /// damaged by itself is among the page's `damaged`.
+    async fn read_records(&self, range: RecordRange, limit: usize) -> Result<RecordPage, StoreError> {
+        let _ = (range, limit);
+        Err(no_records())
+    }
+
     /// Whether the store can be written and read, by its latest experience.
     ///
     /// # Errors
@@ -167,6 +196,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Finishes the writes under way and lets go of the files. Later calls get [`StoreError::Unavailable`].
     async fn close(&self);
+}
+
+fn no_records() -> StoreError {
+    StoreError::Unavailable("this store keeps no records".to_owned())
 }
 
 /// What every engine has to know.

@@ -9,6 +9,7 @@ const COMMIT_SECONDS: &str = "bigroom_log_commit_seconds";
 const COMMIT_OPERATIONS: &str = "bigroom_log_commit_operations";
 const CORRUPTION: &str = "bigroom_log_corruption_total";
 const WRITE_FAILURES: &str = "bigroom_log_write_failures_total";
+const RECORDS_DAMAGED: &str = "bigroom_log_records_damaged_total";
 
 /// One of the store's queues.
 #[derive(Clone, Copy)]
@@ -28,7 +29,13 @@ pub(crate) fn describe() {
     );
     describe_counter!(CORRUPTION, Unit::Count, "Reads of the log that met damage; must stay 0.");
     describe_counter!(WRITE_FAILURES, Unit::Count, "Batches that could not be written to the log.");
+    describe_counter!(
+        RECORDS_DAMAGED,
+        Unit::Count,
+        "Records of statistics that were damaged and passed over."
+    );
     counter!(CORRUPTION).absolute(0);
+    counter!(RECORDS_DAMAGED).absolute(0);
     counter!(WRITE_FAILURES).absolute(0);
     queue_depth(Queue::Writer, 0);
     queue_depth(Queue::Reader, 0);
@@ -53,4 +60,8 @@ pub(crate) fn corruption() {
 
 pub(crate) fn write_failure() {
     counter!(WRITE_FAILURES).increment(1);
+}
+
+pub(crate) fn record_damaged() {
+    counter!(RECORDS_DAMAGED).increment(1);
 }

@@ -3,9 +3,12 @@
 //! A write is durable when the write-ahead log is synced, and many share one sync ([`writer`]). A read takes a snapshot
 //! on one of the reading threads ([`reader`]), or is answered from memory. [`directory`] says what is on the disk.
 
+mod answer;
 mod batch;
 mod columns;
 mod directory;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod health;
 mod ids;
 mod keys;
@@ -14,6 +17,7 @@ mod marker;
 mod queue;
 mod reader;
 mod record;
+mod records;
 mod recovery;
 mod retention;
 mod rooms;
@@ -38,6 +42,7 @@ use room::{Bounds, Epoch, List, MessageId, NoticeSink, PerList, RoomKey, Seq, Us
 use tokio::sync::{oneshot, watch};
 
 use self::{
+    batch::Answer,
     columns::{Column, Log, unix_ms},
     directory::Directory,
     health::Health,
@@ -47,8 +52,8 @@ use self::{
     writer::{Operation, Writer},
 };
 use crate::{
-    Append, Appended, Page, Range, Retraction, RoomView, SettingsChange, Store, StoreError, StoreOptions,
-    metrics,
+    Append, Appended, Page, Range, RecordBatch, RecordPage, RecordRange, Retraction, RoomView,
+    SettingsChange, Store, StoreError, StoreOptions, metrics,
 };
 
 /// Most changes waiting for the writing thread (count): further callers wait for a place, which slows senders down.
@@ -202,20 +207,12 @@ impl RocksStore {
     }
 
     /// Has the writing thread do something and waits for its answer.
-    async fn write<T>(
-        &self,
-        operation: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Operation,
-    ) -> Result<T, StoreError> {
-        let (sender, mut answer) = oneshot::channel();
-        let pushed = self.writer.push(operation(sender)).await;
+    async fn write<T>(&self, operation: impl FnOnce(Answer<T>) -> Operation) -> Result<T, StoreError> {
+        let (answer, answered) = answer::answer();
+        let pushed = self.writer.push(operation(answer)).await;
         pushed.map_err(|closed| self.shared.health.write_failure().unwrap_or(closed))?;
-        let mut closed = self.closed.clone();
-        let answered = tokio::select! {
-            biased;
-            answered = &mut answer => answered.ok(),
-            // What is still queued when the writing thread ends, in whatever way, stays there with its sender in it.
-            () = async { drop(closed.wait_for(|closed| *closed).await) } => answer.try_recv().ok(),
-        };
+        // What comes into the queue behind the end of the writing thread may stay there, with its answer in it.
+        let answered = if self.writer.is_over() { answered.take() } else { answered.await };
         match answered {
             Some(result) => result,
             // Without an answer: either it was never looked at, or the writing thread is gone.
@@ -313,6 +310,15 @@ impl Store for RocksStore {
     async fn change_settings(&self, room: &RoomKey, change: SettingsChange) -> Result<RoomView, StoreError> {
         let room = room.clone();
         self.write(|answer| Operation::ChangeSettings { room, change, answer }).await
+    }
+
+    async fn write_records(&self, batch: RecordBatch) -> Result<(), StoreError> {
+        self.write(|answer| Operation::WriteRecords { batch, answer }).await
+    }
+
+    async fn read_records(&self, range: RecordRange, limit: usize) -> Result<RecordPage, StoreError> {
+        self.read_on_thread(move |shared| shared.read(|log| records::page(log, &range, limit, unix_ms())))
+            .await
     }
 
     fn notices(&self) -> Option<u64> {

@@ -4,36 +4,37 @@
 //! written: then the rooms go to the cache, the notices to the sinks and the answers to the callers.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
-use rocksdb::WriteBatch;
+use rocksdb::{ColumnFamily, WriteBatch};
 use room::{
     Bounds, Change, Content, Epoch, List, Message, MessageId, Notice, PerList, RoomKey, RoomSettings, Seq,
 };
-use tokio::sync::oneshot;
 
 use super::{
     Shared,
+    answer::{self, Together},
     columns::{Column, Log, unix_ms},
     ids, keys,
     reader::{Reader, read_failed},
     record::{self, IdRecord},
-    retention,
+    records, retention,
     rooms::{Room, Stamp},
 };
-use crate::{Append, Appended, Retraction, RoomView, SettingsChange, StoreError};
+use crate::{Append, Appended, RecordBatch, Retraction, RoomView, SettingsChange, StoreError};
 
 /// Where an answer goes. A caller that went away is no reason to stop.
-pub(crate) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+pub(crate) type Answer<T> = answer::Answer<Result<T, StoreError>>;
 
 /// An answer that holds only if the batch is written.
 enum Pending {
     Append(Answer<Appended>, Result<Appended, StoreError>),
     Retract(Answer<Retraction>, Result<Retraction, StoreError>),
     Settings(Answer<RoomView>, RoomView),
+    Records(Answer<()>),
 }
 
 /// What became of a change while the batch was made.
@@ -64,7 +65,13 @@ pub(crate) struct Batch<'a> {
     log: &'a Log,
     now_ms: u64,
     writes: WriteBatch,
-    rooms: HashMap<RoomKey, Staged>,
+    messages: &'a ColumnFamily,
+    ids_column: &'a ColumnFamily,
+    rooms: Vec<(RoomKey, Staged)>,
+    /// Where they are in `rooms`.
+    places: HashMap<RoomKey, usize>,
+    /// The place asked for last: mostly it is asked for again, many rooms being one busy one.
+    latest: usize,
     ids: HashMap<Vec<u8>, IdRecord>,
     notices: Vec<Notice>,
     pending: Vec<Pending>,
@@ -87,23 +94,26 @@ impl Effects {
 
     /// Answers all callers: what they asked for is durable and told.
     pub(crate) fn answer(self) {
+        let mut appended = Together::new();
         for pending in self.answers {
-            // Nobody listens to a caller's answer any more once its request is gone.
             match pending {
-                Pending::Append(answer, result) => drop(answer.send(result)),
-                Pending::Retract(answer, result) => drop(answer.send(result)),
-                Pending::Settings(answer, view) => drop(answer.send(Ok(view))),
+                Pending::Append(answer, result) => appended.send(answer, result),
+                Pending::Retract(answer, result) => answer.send(result),
+                Pending::Settings(answer, view) => answer.send(Ok(view)),
+                Pending::Records(answer) => answer.send(Ok(())),
             }
         }
+        appended.wake();
     }
 
     /// Answers all callers that the write failed.
     pub(crate) fn fail(self, error: &StoreError) {
         for pending in self.answers {
             match pending {
-                Pending::Append(answer, _) => drop(answer.send(Err(error.clone()))),
-                Pending::Retract(answer, _) => drop(answer.send(Err(error.clone()))),
-                Pending::Settings(answer, _) => drop(answer.send(Err(error.clone()))),
+                Pending::Append(answer, _) => answer.send(Err(error.clone())),
+                Pending::Retract(answer, _) => answer.send(Err(error.clone())),
+                Pending::Settings(answer, _) => answer.send(Err(error.clone())),
+                Pending::Records(answer) => answer.send(Err(error.clone())),
             }
         }
     }
@@ -116,7 +126,11 @@ impl<'a> Batch<'a> {
             log,
             now_ms: unix_ms(),
             writes: WriteBatch::default(),
-            rooms: HashMap::new(),
+            messages: log.column(Column::Messages),
+            ids_column: log.column(Column::Ids),
+            rooms: Vec::new(),
+            places: HashMap::new(),
+            latest: 0,
             ids: HashMap::new(),
             notices: Vec::new(),
             pending: Vec::new(),
@@ -131,13 +145,13 @@ impl<'a> Batch<'a> {
     /// Whether the batch changes this room. Retractions and settings look at what is written, so they must not
     /// come behind a change of their room that is not.
     pub(crate) fn touches(&self, room: &RoomKey) -> bool {
-        self.rooms.contains_key(room)
+        self.places.contains_key(room)
     }
 
     /// Adds an append, or answers it if it is a repeat.
     pub(crate) fn append(&mut self, append: Append, answer: Answer<Appended>) {
         match self.stage_append(append) {
-            Outcome::Settled(result) => drop(answer.send(self.shared.health.note(result))),
+            Outcome::Settled(result) => answer.send(self.shared.health.note(result)),
             Outcome::Staged(result) => self.pending.push(Pending::Append(answer, result)),
         }
     }
@@ -145,7 +159,7 @@ impl<'a> Batch<'a> {
     /// Adds a retraction, or answers it if there is nothing to retract. The batch must not touch the room yet.
     pub(crate) fn retract(&mut self, room: &RoomKey, list: List, seq: Seq, answer: Answer<Retraction>) {
         match self.stage_retraction(room, list, seq.0) {
-            Outcome::Settled(result) => drop(answer.send(self.shared.health.note(result))),
+            Outcome::Settled(result) => answer.send(self.shared.health.note(result)),
             Outcome::Staged(result) => self.pending.push(Pending::Retract(answer, result)),
         }
     }
@@ -159,8 +173,14 @@ impl<'a> Batch<'a> {
     ) {
         match self.stage_settings(room, change) {
             Ok(view) => self.pending.push(Pending::Settings(answer, view)),
-            Err(error) => drop(answer.send(self.shared.health.note(Err(error)))),
+            Err(error) => answer.send(self.shared.health.note(Err(error))),
         }
+    }
+
+    /// Adds changes of records.
+    pub(crate) fn write_records(&mut self, changes: &RecordBatch, answer: Answer<()>) {
+        records::stage(self.log, &mut self.writes, changes);
+        self.pending.push(Pending::Records(answer));
     }
 
     /// Deletes what lies before `first`, which retention has taken.
@@ -191,18 +211,30 @@ impl<'a> Batch<'a> {
         (self.writes, Effects { rooms, notices: self.notices, answers: self.pending })
     }
 
+    /// The room's place among those that the batch changes.
+    fn place(&mut self, key: &RoomKey) -> Option<usize> {
+        if self.rooms.get(self.latest).is_none_or(|(latest, _)| latest != key) {
+            self.latest = *self.places.get(key)?;
+        }
+        Some(self.latest)
+    }
+
     /// The room as the changes so far leave it.
     fn staged(&mut self, key: &RoomKey) -> Result<&mut Staged, StoreError> {
-        match self.rooms.entry(key.clone()) {
-            Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => {
+        let place = match self.place(key) {
+            Some(place) => place,
+            None => {
                 let room = match self.shared.rooms.get(key) {
                     Some(room) => room,
                     None => Reader::new(self.log, self.shared.options.retention).room(key)?,
                 };
-                Ok(entry.insert(Staged { room, touched: PerList::default(), notice: None }))
+                self.latest = self.rooms.len();
+                self.places.insert(key.clone(), self.latest);
+                self.rooms.push((key.clone(), Staged { room, touched: PerList::default(), notice: None }));
+                self.latest
             }
-        }
+        };
+        Ok(&mut self.rooms[place].1)
     }
 
     fn stage_append(&mut self, append: Append) -> Outcome<Appended> {
@@ -231,7 +263,7 @@ impl<'a> Batch<'a> {
         };
         if let Some(key) = id_key {
             let record = IdRecord::new(list, message.seq.0, message.sent_at_ms, content_hash, self.now_ms);
-            self.writes.put_cf(self.log.column(Column::Ids), &key, record.encode());
+            self.writes.put_cf(self.ids_column, &key, record.encode());
             self.ids.insert(key, record);
         }
         Outcome::Staged(Ok(Appended {
@@ -277,7 +309,7 @@ impl<'a> Batch<'a> {
         }
         // Before the redaction: if that pushes the message itself out, its bytes are deleted behind this.
         let tombstone = record::encode_message(&message.retracted(redact_seq));
-        self.writes.put_cf(self.log.column(Column::Messages), keys::message(key, list, seq), tombstone);
+        self.writes.put_cf(self.messages, keys::message(key, list, seq), tombstone);
         let id = MessageId::internal(&format!("redact:{}:{seq}", list.as_str()));
         let redact = Content::Redact { list, seq: Seq(seq), id: message.id };
         match self.push(key, List::Priority, self.now_ms * 1_000, Some(id), redact) {
@@ -355,7 +387,7 @@ impl<'a> Batch<'a> {
         let id = id.unwrap_or_else(|| made_id(epoch, list, seq));
         let message = Arc::new(Message { seq: Seq(seq), id, sent_at_ms, content });
         let bytes = record::encode_message(&message);
-        self.writes.put_cf(self.log.column(Column::Messages), keys::message(key, list, seq), bytes);
+        self.writes.put_cf(self.messages, keys::message(key, list, seq), bytes);
         self.notify(key, list, Arc::clone(&message), accepted_at_us);
         self.delete_expired(key, list, retention::append_slack(kept));
         Ok(message)
@@ -363,9 +395,10 @@ impl<'a> Batch<'a> {
 
     /// Adds a message to the room's latest notice if that is of the same list, else to a new one.
     fn notify(&mut self, key: &RoomKey, list: List, message: Arc<Message>, accepted_at_us: u64) {
-        let Some(staged) = self.rooms.get_mut(key) else {
+        let Some(place) = self.place(key) else {
             return;
         };
+        let staged = &mut self.rooms[place].1;
         if let Some(latest) = staged.notice.and_then(|index| self.notices.get_mut(index))
             && let Change::Appended { list: of, messages, accepted_at_us: oldest, .. } = &mut latest.change
             && *of == list
@@ -382,9 +415,10 @@ impl<'a> Batch<'a> {
 
     /// Deletes what lies before the list's first in one range, if there are at least `slack` places of it.
     fn delete_expired(&mut self, key: &RoomKey, list: List, slack: u64) {
-        let Some(staged) = self.rooms.get_mut(key) else {
+        let Some(place) = self.place(key) else {
             return;
         };
+        let staged = &mut self.rooms[place].1;
         let head = &mut staged.room.heads[list];
         if head.first - head.trimmed < slack {
             return;
@@ -393,7 +427,7 @@ impl<'a> Batch<'a> {
         let to = keys::message(key, list, head.first);
         head.trimmed = head.first;
         staged.touched[list] = true;
-        self.writes.delete_range_cf(self.log.column(Column::Messages), from, to);
+        self.writes.delete_range_cf(self.messages, from, to);
     }
 }
 

@@ -11,7 +11,7 @@ use rocksdb::{
     compaction_filter::Decision,
 };
 
-use super::record::IdRecord;
+use super::{record::IdRecord, records};
 
 /// A column family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,19 +24,22 @@ pub(crate) enum Column {
     Rooms,
     /// What is remembered about clients' ids, by room, sender and id.
     Ids,
+    /// Records, by family and key.
+    Records,
     /// The log's epoch and the version of all this.
     Meta,
 }
 
 impl Column {
-    const ALL: [Self; 5] = [Self::Messages, Self::Heads, Self::Rooms, Self::Ids, Self::Meta];
+    const ALL: [Self; 6] = [Self::Messages, Self::Heads, Self::Rooms, Self::Ids, Self::Records, Self::Meta];
 
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Messages => "log",
             Self::Heads => "heads",
             Self::Rooms => "rooms",
             Self::Ids => "ids",
+            Self::Records => "records",
             Self::Meta => "meta",
         }
     }
@@ -56,6 +59,9 @@ const WAL_BYTES_MAX: u64 = 64 * MIB as u64;
 const OPEN_FILES_MAX: i32 = 512;
 /// Bloom filter bits a key: about 1 % of the ids never seen cost a look into a file.
 const BLOOM_BITS: f64 = 10.0;
+
+/// How often table files are looked through for records that have expired.
+const RECORDS_COMPACTED_EVERY: Duration = Duration::from_secs(3_600);
 
 const MARK_KEY: &[u8] = b"mark";
 
@@ -95,9 +101,11 @@ impl Log {
         DB::open_cf_descriptors(&options, path, descriptors(idempotency_window)).map(Self::new)
     }
 
-    /// Opens the one at `path`.
+    /// Opens the one at `path`. One from before there were records gets the column family for them.
     pub(crate) fn open(path: &Path, idempotency_window: Duration) -> Result<Self, rocksdb::Error> {
-        DB::open_cf_descriptors(&database(), path, descriptors(idempotency_window)).map(Self::new)
+        let mut options = database();
+        options.create_missing_column_families(lacks_records_only(path));
+        DB::open_cf_descriptors(&options, path, descriptors(idempotency_window)).map(Self::new)
     }
 
     /// Opens the one at `path` for reading, which needs no space on the disk.
@@ -232,10 +240,10 @@ fn family(column: Column, cache: &Cache, idempotency_window: Duration) -> Option
     options.set_compression_type(DBCompressionType::None);
     options.set_write_buffer_size(match column {
         Column::Messages => MESSAGES_BUFFER_BYTES,
-        Column::Heads | Column::Rooms | Column::Ids | Column::Meta => OTHER_BUFFER_BYTES,
+        Column::Heads | Column::Rooms | Column::Ids | Column::Records | Column::Meta => OTHER_BUFFER_BYTES,
     });
     match column {
-        Column::Messages | Column::Meta => {}
+        Column::Messages | Column::Records | Column::Meta => {}
         // Most rooms have no settings, most ids were never seen: the filter says so without a look into a file.
         Column::Heads | Column::Rooms | Column::Ids => {
             blocks.set_bloom_filter(BLOOM_BITS, false);
@@ -249,8 +257,22 @@ fn family(column: Column, cache: &Cache, idempotency_window: Duration) -> Option
         });
         options.set_periodic_compaction_seconds(idempotency_window.as_secs().max(60));
     }
+    if column == Column::Records {
+        options.set_compaction_filter("bigroom-records", |_level, _key, value: &[u8]| {
+            records::keep_until_expiry(value, unix_ms())
+        });
+        options.set_periodic_compaction_seconds(RECORDS_COMPACTED_EVERY.as_secs());
+    }
     options.set_block_based_table_factory(&blocks);
     options
+}
+
+/// Whether all column families are there but the one for records. Any other that is missing is a loss, which opening must
+/// refuse instead of making it anew.
+fn lacks_records_only(path: &Path) -> bool {
+    let Ok(there) = DB::list_cf(&database(), path) else { return false };
+    let is_there = |column: Column| there.iter().any(|name| name == column.name());
+    Column::ALL.into_iter().all(|column| is_there(column) != (column == Column::Records))
 }
 
 /// What a reader would no longer accept is removed; what can't be read is left for a reader to complain about.

@@ -39,7 +39,7 @@ pub(super) fn newest_write(folder: &Path) -> io::Result<Option<u64>> {
     }
 }
 
-fn newest_in(manifest: &[u8]) -> Option<u64> {
+pub(super) fn newest_in(manifest: &[u8]) -> Option<u64> {
     let mut newest = None;
     // Damage is RocksDB's to find.
     wal::look_through(manifest, |parts| {

@@ -39,7 +39,7 @@ fn text(epoch: Epoch) -> String {
     format!("{body}check {:016x}\n", xxh3_64(body.as_bytes()))
 }
 
-fn parse(text: &str) -> Result<Epoch, MarkerError> {
+pub(super) fn parse(text: &str) -> Result<Epoch, MarkerError> {
     let body_bytes = text.find("check ").ok_or(MarkerError::Damaged)?;
     let (body, check) = text.split_at(body_bytes);
     if check != format!("check {:016x}\n", xxh3_64(body.as_bytes())) {

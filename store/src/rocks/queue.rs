@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -27,27 +27,35 @@ pub(crate) struct Queue<T> {
     turn: Mutex<()>,
     /// How many wait, or have a place and did not put their entry in yet. Nobody overtakes them.
     waiting: AtomicUsize,
+    is_over: Arc<AtomicBool>,
 }
 
 /// The end that threads take entries from, in the order in which they were put in.
 pub(crate) struct Taker<T> {
-    entries: Receiver<T>,
-    places: Arc<Places>,
+    inner: Arc<Inner<T>>,
     kind: metrics::Queue,
 }
 
-/// The places as the takers hold them: when the last of them goes, however it ends, nobody waits for a place in vain.
-struct Places(Arc<Semaphore>);
+/// What the takers share. When the last of them goes, however it ends, nobody waits for a place in vain, and entries that
+/// nobody took are dropped.
+struct Inner<T> {
+    entries: Receiver<T>,
+    places: Arc<Semaphore>,
+    is_over: Arc<AtomicBool>,
+}
 
-impl Drop for Places {
+impl<T> Drop for Inner<T> {
     fn drop(&mut self) {
-        self.0.close();
+        self.places.close();
+        // First, so that whoever put an entry in too late for the loop sees it (see `Queue::is_over`).
+        self.is_over.store(true, Ordering::SeqCst);
+        while self.entries.try_recv().is_ok() {}
     }
 }
 
 impl<T> Clone for Taker<T> {
     fn clone(&self) -> Self {
-        Self { entries: self.entries.clone(), places: Arc::clone(&self.places), kind: self.kind }
+        Self { inner: Arc::clone(&self.inner), kind: self.kind }
     }
 }
 
@@ -56,8 +64,10 @@ pub(crate) fn queue<T>(entries_max: usize, kind: metrics::Queue) -> (Queue<T>, T
     // One place more than there are permits, for the entry that closes it.
     let (sender, receiver) = bounded(entries_max + 1);
     let places = Arc::new(Semaphore::new(entries_max));
-    let taker = Taker { entries: receiver, places: Arc::new(Places(Arc::clone(&places))), kind };
-    (Queue { entries: sender, places, turn: Mutex::new(()), waiting: AtomicUsize::new(0) }, taker)
+    let is_over = Arc::new(AtomicBool::new(false));
+    let inner = Inner { entries: receiver, places: Arc::clone(&places), is_over: Arc::clone(&is_over) };
+    let taker = Taker { inner: Arc::new(inner), kind };
+    (Queue { entries: sender, places, turn: Mutex::new(()), waiting: AtomicUsize::new(0), is_over }, taker)
 }
 
 impl<T> Queue<T> {
@@ -66,12 +76,24 @@ impl<T> Queue<T> {
     /// # Errors
     /// [`StoreError::Unavailable`] once the queue is closed, or its takers are gone.
     pub(crate) async fn push(&self, entry: T) -> Result<(), StoreError> {
-        let place =
-            if self.waiting.load(Ordering::SeqCst) == 0 { self.places.try_acquire().ok() } else { None };
-        if let Some(place) = place {
-            place.forget();
-            return self.entries.try_send(entry).map_err(|_| health::closed());
+        match self.push_now(entry) {
+            Ok(pushed) => pushed,
+            // Boxed, so that those who need not wait carry no space for it.
+            Err(entry) => Box::pin(self.push_later(entry)).await,
         }
+    }
+
+    /// Puts an entry in unless it has to wait for its place, or gives it back.
+    fn push_now(&self, entry: T) -> Result<Result<(), StoreError>, T> {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            return Err(entry);
+        }
+        let Ok(place) = self.places.try_acquire() else { return Err(entry) };
+        place.forget();
+        Ok(self.entries.try_send(entry).map_err(|_| health::closed()))
+    }
+
+    async fn push_later(&self, entry: T) -> Result<(), StoreError> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let _waiting = Waiting(&self.waiting);
         // A task that has used up its budget gets in line all the same.
@@ -91,6 +113,12 @@ impl<T> Queue<T> {
         };
         place.forget();
         self.entries.try_send(entry).is_ok()
+    }
+
+    /// Whether the takers are gone. An entry that was in before is dropped then, if it was not taken; one that was put in
+    /// meanwhile may stay for as long as the queue, so ask behind a [`Queue::push`] whose entry must not.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
     }
 
     /// Lets no more entries in; `last` comes behind those that are.
@@ -115,29 +143,29 @@ impl Drop for Waiting<'_> {
 impl<T> Taker<T> {
     /// Waits for an entry; `Err` when none came in time, or none can come any more.
     pub(crate) fn take_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        let entry = self.entries.recv_timeout(timeout)?;
-        self.places.0.add_permits(1);
+        let entry = self.inner.entries.recv_timeout(timeout)?;
+        self.inner.places.add_permits(1);
         Ok(entry)
     }
 
     /// Waits for an entry; `None` when none can come any more.
     pub(crate) fn take(&self) -> Option<T> {
-        let entry = self.entries.recv().ok()?;
-        metrics::queue_depth(self.kind, self.entries.len());
-        self.places.0.add_permits(1);
+        let entry = self.inner.entries.recv().ok()?;
+        metrics::queue_depth(self.kind, self.inner.entries.len());
+        self.inner.places.add_permits(1);
         Some(entry)
     }
 
     /// An entry that is there already.
     pub(crate) fn try_take(&self) -> Option<T> {
-        let entry = self.entries.try_recv().ok()?;
-        self.places.0.add_permits(1);
+        let entry = self.inner.entries.try_recv().ok()?;
+        self.inner.places.add_permits(1);
         Some(entry)
     }
 
     /// Tells the metrics how many entries wait.
     pub(crate) fn report_depth(&self) {
-        metrics::queue_depth(self.kind, self.entries.len());
+        metrics::queue_depth(self.kind, self.inner.entries.len());
     }
 }
 
@@ -221,6 +249,17 @@ mod tests {
         drop(other);
         assert!(second.await.is_err());
         assert!(queue.push(3).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn entries_that_nobody_took_are_dropped() {
+        let (queue, taker) = queue(2, metrics::Queue::Writer);
+        let entry = Arc::new(());
+        queue.push(Arc::clone(&entry)).await.unwrap();
+        assert!(!queue.is_over());
+        drop(taker);
+        assert!(queue.is_over());
+        assert_eq!(Arc::strong_count(&entry), 1);
     }
 
     /// The future's value if it is ready now.

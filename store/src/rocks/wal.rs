@@ -204,20 +204,21 @@ const fn crc_table() -> [u32; 256] {
     table
 }
 
+/// Writes a physical record, without regard to where blocks end.
+#[cfg(any(test, fuzzing))]
+pub(super) fn push_physical(log: &mut Vec<u8>, kind: u8, payload: &[u8]) {
+    let checked = [&[kind], payload].concat();
+    log.extend_from_slice(&masked(crc32c(&checked)).to_le_bytes());
+    log.extend_from_slice(&u16::try_from(payload.len()).expect("a part of a block").to_le_bytes());
+    log.extend_from_slice(&checked);
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
 
     fn ending(bytes: &[u8]) -> Ending {
         look_through(bytes, |_| {})
-    }
-
-    pub(in super::super) fn push_physical(log: &mut Vec<u8>, kind: u8, payload: &[u8]) {
-        let mut checked = vec![kind];
-        checked.extend_from_slice(payload);
-        log.extend_from_slice(&masked(crc32c(&checked)).to_le_bytes());
-        log.extend_from_slice(&u16::try_from(payload.len()).unwrap().to_le_bytes());
-        log.extend_from_slice(&checked);
     }
 
     /// Three records of one part, then one over three blocks, then one of one part. Gives the places they begin at.

@@ -23,7 +23,7 @@ use super::{
     queue::Taker,
     recovery,
 };
-use crate::{Append, Appended, Retraction, RoomView, SettingsChange, StoreError, metrics};
+use crate::{Append, Appended, RecordBatch, Retraction, RoomView, SettingsChange, StoreError, metrics};
 
 /// Most changes in one batch (count).
 const BATCH_OPERATIONS_MAX: usize = 1_024;
@@ -50,6 +50,10 @@ pub(crate) enum Operation {
         room: RoomKey,
         change: SettingsChange,
         answer: Answer<RoomView>,
+    },
+    WriteRecords {
+        batch: RecordBatch,
+        answer: Answer<()>,
     },
     /// Everything before `first` was found to be expired.
     Trim {
@@ -177,9 +181,10 @@ impl Writer {
         let mut next = Some(first);
         while let Some(operation) = next {
             match operation {
-                Operation::Append { answer, .. } => drop(answer.send(Err(error.clone()))),
-                Operation::Retract { answer, .. } => drop(answer.send(Err(error.clone()))),
-                Operation::ChangeSettings { answer, .. } => drop(answer.send(Err(error.clone()))),
+                Operation::Append { answer, .. } => answer.send(Err(error.clone())),
+                Operation::Retract { answer, .. } => answer.send(Err(error.clone())),
+                Operation::ChangeSettings { answer, .. } => answer.send(Err(error.clone())),
+                Operation::WriteRecords { answer, .. } => answer.send(Err(error.clone())),
                 Operation::Trim { .. } => {}
                 Operation::Close => return true,
             }
@@ -272,6 +277,7 @@ fn add(batch: &mut Batch<'_>, operation: Operation) {
         Operation::Append { append, answer } => batch.append(append, answer),
         Operation::Retract { room, list, seq, answer } => batch.retract(&room, list, seq, answer),
         Operation::ChangeSettings { room, change, answer } => batch.change_settings(&room, change, answer),
+        Operation::WriteRecords { batch: records, answer } => batch.write_records(&records, answer),
         Operation::Trim { room, list, first } => batch.trim(&room, list, first),
         Operation::Close => {}
     }

@@ -32,14 +32,14 @@ fn batched(appends: Vec<Append>) -> (usize, Vec<Notice>, Vec<Result<Appended, St
     let mut batch = Batch::new(&store.shared, log);
     let mut answers = Vec::new();
     for append in appends {
-        let (sender, answer) = oneshot::channel();
+        let (sender, answer) = answer::answer();
         batch.append(append, sender);
         answers.push(answer);
     }
     let (writes, effects) = batch.finish();
     let notices = effects.notices.clone();
     effects.answer();
-    (writes.len(), notices, answers.iter_mut().map(|answer| answer.try_recv().unwrap()).collect())
+    (writes.len(), notices, answers.iter().map(|answer| answer.take().unwrap()).collect())
 }
 
 #[test]
@@ -89,10 +89,10 @@ fn unwritten_batch_leaves_nothing_behind() {
     let store = RocksStore::open(dir.path(), StoreOptions::default()).unwrap();
     let log = store.shared.log.read();
     let mut batch = Batch::new(&store.shared, log.as_ref().unwrap());
-    let (sender, mut answer) = oneshot::channel();
+    let (sender, answer) = answer::answer();
     batch.append(append("r", List::Normal, None, 1), sender);
     batch.finish().1.fail(&StoreError::Unavailable("disk full".to_owned()));
-    assert!(matches!(answer.try_recv(), Ok(Err(StoreError::Unavailable(_)))));
+    assert!(matches!(answer.take(), Some(Err(StoreError::Unavailable(_)))));
     assert!(store.shared.rooms.get(&key("r")).is_none());
     let room = Reader::new(log.as_ref().unwrap(), StoreOptions::default().retention).room(&key("r")).unwrap();
     assert_eq!(room.heads.normal, record::Head::EMPTY);
