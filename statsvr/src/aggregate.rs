@@ -1,0 +1,374 @@
+//! Adds up the splits of rooms: once a second, apart from beats and questions.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use room::RoomKey;
+
+use crate::{
+    History, Layout, NodeId, Nodes, Observation, Placement, Report, RoomReport, RoomSnapshot, SplitCounts,
+    SplitId, Standing,
+    level::Step,
+    nodes::room_hash,
+    takeover::{Due, Told},
+};
+
+/// Most keys of new users that a room keeps between two rounds; the rest comes with the next time that all online are told.
+const JOINED_MAX: usize = 1 << 20;
+
+/// A room of which nothing was reported for so long is forgotten (milliseconds).
+const FORGOTTEN_AFTER_MS: u64 = 10_000;
+
+/// The latest word of a node on a room.
+struct Word {
+    at_ms: u64,
+    splits: HashMap<SplitId, Counted>,
+}
+
+struct Counted {
+    counts: SplitCounts,
+    /// Joins that the next round adds to the room's, if this node is the one that counts.
+    new_joins: u64,
+}
+
+/// A room that is being added up.
+#[derive(Default)]
+struct Room {
+    layout: Layout,
+    words: HashMap<NodeId, Word>,
+    joined: Vec<u64>,
+    joins: u64,
+    leaves: u64,
+    /// What of these is not for this node's history: what was before its first look, if another node spoke for the room then.
+    before: Option<(u64, u64)>,
+    /// Whether another node has spoken for the room.
+    is_followed: bool,
+    told: Told,
+    /// What was said last, if this node was the one to say it.
+    said: Option<Arc<RoomSnapshot>>,
+}
+
+/// Sums of one level.
+#[derive(Default)]
+struct Sum {
+    num_users: u64,
+    num_clients: u64,
+    new_joins: u64,
+    has_all_names: bool,
+    exact: bool,
+    /// Whether every node that has the say has told what it counts.
+    is_whole: bool,
+}
+
+/// What a round of adding up has to say.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    pub(crate) changed: Vec<Arc<RoomSnapshot>>,
+    pub(crate) gone: Vec<RoomKey>,
+}
+
+/// Adds up the rooms that this node is the first or second to speak for.
+pub(crate) struct Aggregator {
+    node: NodeId,
+    window_ms: u64,
+    /// Whether other nodes may be there, or may have been.
+    is_alone: bool,
+    history: Option<Arc<History>>,
+    rooms: HashMap<RoomKey, Room>,
+}
+
+impl Aggregator {
+    pub(crate) fn new(node: NodeId, window_ms: u64, is_alone: bool, history: Option<Arc<History>>) -> Self {
+        Self { node, window_ms, is_alone, history, rooms: HashMap::new() }
+    }
+
+    /// Takes what a node counts.
+    pub(crate) fn take(&mut self, report: Report, now_ms: u64) {
+        let mut said = HashSet::with_capacity(report.rooms.len());
+        for RoomReport { room: key, splits, mut joined } in report.rooms {
+            let room = self.rooms.entry(key.clone()).or_default();
+            joined.truncate(JOINED_MAX.saturating_sub(room.joined.len()));
+            room.joined.append(&mut joined);
+            let mut before = room.words.remove(&report.node).map(|word| word.splits).unwrap_or_default();
+            let counted = splits.into_iter().map(|(id, counts)| {
+                let old = before.remove(&id);
+                let (joins, waiting) = old.map_or((0, 0), |old| (old.counts.joins, old.new_joins));
+                // Fewer than before: the split began anew.
+                let new = if counts.joins >= joins { counts.joins - joins } else { counts.joins };
+                (id, Counted { counts, new_joins: waiting + new })
+            });
+            let word = Word { at_ms: now_ms, splits: counted.collect() };
+            room.words.insert(report.node.clone(), word);
+            said.insert(key);
+        }
+        for (key, room) in &mut self.rooms {
+            if !said.contains(key) {
+                room.words.remove(&report.node);
+            }
+        }
+    }
+
+    /// Follows the layout that the node has decided on that speaks for the room, unless that is this one.
+    pub(crate) fn follow(&mut self, snapshot: &RoomSnapshot, nodes: &Nodes, now_ms: u64) {
+        let speaker = nodes.owners(&snapshot.room, now_ms)[0];
+        if speaker.is_none_or(|speaker| speaker.id == self.node) {
+            return;
+        }
+        // Also before this node hears of the room otherwise: what is not its own is not to be taken for new.
+        if !self.rooms.contains_key(&snapshot.room)
+            && nodes.informed(&snapshot.room, now_ms).any(|node| node.id == self.node)
+        {
+            self.rooms.insert(snapshot.room.clone(), Room::default());
+        }
+        if let Some(room) = self.rooms.get_mut(&snapshot.room) {
+            room.layout = snapshot.layout;
+            room.is_followed = true;
+            room.joins = room.joins.max(snapshot.joins);
+            room.leaves = room.leaves.max(snapshot.leaves);
+        }
+    }
+
+    /// One round: all rooms that this node speaks for and that have changed since the last one.
+    pub(crate) fn round(&mut self, nodes: &Nodes, now_ms: u64) -> Round {
+        let mut round = Round::default();
+        let Self { node, window_ms, is_alone, history, rooms } = self;
+        rooms.retain(|key, room| {
+            // What a node that has gone said last counts no more: its second copy does.
+            room.words.retain(|id, _| id == node || nodes.has(id));
+            let last_word_ms = room.words.values().map(|word| word.at_ms).max();
+            let [first, second] = nodes.owners(key, now_ms).map(|owner| owner.map(|owner| &owner.id));
+            let speaks = first == Some(node);
+            if last_word_ms.is_none() || !(speaks || second == Some(node)) {
+                if room.said.take().is_some() && last_word_ms.is_none() {
+                    round.gone.push(key.clone());
+                }
+                return last_word_ms.is_some_and(|at_ms| now_ms < at_ms + FORGOTTEN_AFTER_MS);
+            }
+            let view = View { nodes, key, window_ms: *window_ms, now_ms, is_alone: *is_alone };
+            let snapshot = room.add_up(&view, speaks, history.as_deref());
+            if !speaks {
+                room.said = None;
+            } else if room.said.as_ref().is_none_or(|said| differs(said, &snapshot)) {
+                let snapshot = Arc::new(snapshot);
+                room.said = Some(Arc::clone(&snapshot));
+                round.changed.push(snapshot);
+            }
+            true
+        });
+        round
+    }
+
+    /// Rooms whose history is to be told to other nodes now, at most `max` for each node.
+    pub(crate) fn due_shares(&mut self, nodes: &Nodes, now_ms: u64, max: usize) -> HashMap<NodeId, Vec<Due>> {
+        let mut all: HashMap<NodeId, Vec<Due>> = HashMap::new();
+        let Some(history) = &self.history else { return all };
+        if nodes.live().len() < 2 {
+            return all;
+        }
+        for (key, room) in &mut self.rooms {
+            let is_own = nodes.informed(key, now_ms).any(|node| node.id == self.node);
+            if !is_own || !history.is_loaded(key) {
+                continue;
+            }
+            let others = nodes.informed(key, now_ms).filter(|node| node.id != self.node);
+            for (node, due) in room.told.due(key, others, now_ms) {
+                let due_to = all.entry(node).or_default();
+                if due_to.len() < max {
+                    due_to.push(due);
+                }
+            }
+        }
+        all
+    }
+
+    /// These shares were put in line for a node.
+    pub(crate) fn told(&mut self, node: &NodeId, shares: &[Due]) {
+        for due in shares {
+            if let Some(room) = self.rooms.get_mut(&due.room) {
+                room.told.told(node, due);
+            }
+        }
+    }
+
+    /// All rooms that this node has spoken of and that are still there.
+    pub(crate) fn said(&self) -> Vec<Arc<RoomSnapshot>> {
+        self.rooms.values().filter_map(|room| room.said.clone()).collect()
+    }
+}
+
+fn differs(before: &RoomSnapshot, now: &RoomSnapshot) -> bool {
+    let at_that_time = RoomSnapshot { as_of_ms: before.as_of_ms, ..now.clone() };
+    *before != at_that_time
+}
+
+/// What adding up depends on besides the room.
+struct View<'a> {
+    nodes: &'a Nodes,
+    key: &'a RoomKey,
+    window_ms: u64,
+    now_ms: u64,
+    is_alone: bool,
+}
+
+impl Room {
+    fn add_up(&mut self, view: &View<'_>, decides: bool, history: Option<&History>) -> RoomSnapshot {
+        let sum = self.sum(view, self.layout.level);
+        self.joins += sum.new_joins;
+        let mut shown = sum;
+        if decides {
+            let next = self.layout.next.map(|(level, _)| self.sum(view, level));
+            let next_users = next.as_ref().map_or(0, |next| next.num_users);
+            if self.layout.step(shown.num_users, next_users, view.window_ms, view.now_ms) == Step::Switched {
+                shown = next.unwrap_or(shown);
+            }
+        }
+        for word in self.words.values_mut() {
+            word.splits.values_mut().for_each(|split| split.new_joins = 0);
+        }
+        self.leaves = self.leaves.max(self.joins.saturating_sub(shown.num_users));
+        // One that has just stepped in does not know all of the room in its first round or two.
+        let observes = decides || shown.is_whole || self.before.is_some();
+        let standing = history.filter(|_| observes).map_or_else(Standing::default, |history| {
+            let totals = (self.joins, self.leaves);
+            let before = *self.before.get_or_insert(if self.is_followed { totals } else { (0, 0) });
+            let seen = Observation {
+                at_ms: view.now_ms,
+                num_users: shown.num_users,
+                num_clients: shown.num_clients,
+                joins: self.joins - before.0,
+                leaves: self.leaves - before.1,
+            };
+            history.observe(view.key, seen, &std::mem::take(&mut self.joined))
+        });
+        if history.is_none() {
+            self.joined.clear();
+        }
+        RoomSnapshot {
+            room: view.key.clone(),
+            num_users: shown.num_users,
+            num_clients: shown.num_clients,
+            exact: shown.exact,
+            joins: self.joins,
+            leaves: self.leaves,
+            layout: self.layout,
+            has_all_names: shown.has_all_names,
+            standing,
+            as_of_ms: view.now_ms,
+        }
+    }
+
+    /// Adds up the splits of `level`, each as the node counts it that has the say.
+    fn sum(&self, view: &View<'_>, level: u8) -> Sum {
+        let mut sum = Sum { has_all_names: true, exact: true, is_whole: true, ..Sum::default() };
+        let hash = room_hash(view.key);
+        for index in 0..1 << level {
+            let id = SplitId { level, index };
+            let key = Placement::of_hash(hash, id);
+            let Some(speaker) = view.nodes.speaker(key, view.window_ms, view.now_ms) else {
+                sum.exact = false;
+                continue;
+            };
+            let is_warm = view.now_ms.saturating_sub(speaker.since_ms) >= view.window_ms;
+            sum.exact &= is_warm || view.is_alone;
+            let word = self.words.get(&speaker.id);
+            sum.is_whole &= word.is_some();
+            let Some(split) = word.and_then(|word| word.splits.get(&id)) else { continue };
+            sum.num_users += split.counts.num_users;
+            sum.num_clients += split.counts.num_clients;
+            sum.new_joins += split.new_joins;
+            sum.has_all_names &= split.counts.has_all_names;
+        }
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use room::{AppId, RoomId};
+
+    use super::*;
+
+    const WINDOW: u64 = 30_000;
+
+    fn room() -> RoomKey {
+        RoomKey::new(AppId::default(), RoomId::internal("r"))
+    }
+
+    fn report(node: &str, splits: &[(u8, u32, u64)]) -> Report {
+        let counts = |(level, index, num_users): &(u8, u32, u64)| {
+            let counts = SplitCounts {
+                num_users: *num_users,
+                num_clients: num_users * 2,
+                joins: *num_users,
+                has_all_names: true,
+            };
+            (SplitId { level: *level, index: *index }, counts)
+        };
+        let splits: Vec<_> = splits.iter().map(counts).collect();
+        let rooms = if splits.is_empty() {
+            vec![]
+        } else {
+            vec![RoomReport { room: room(), splits, joined: vec![] }]
+        };
+        Report { node: NodeId::new(node), rooms }
+    }
+
+    fn nodes(names: &[&str]) -> Nodes {
+        Nodes::new(names.iter().map(|name| (NodeId::new(name), 0)))
+    }
+
+    #[test]
+    fn only_changes_are_said() {
+        let mut aggregator = Aggregator::new(NodeId::new("a"), WINDOW, true, None);
+        let alone = nodes(&["a"]);
+        aggregator.take(report("a", &[(0, 0, 5)]), 1_000);
+        let round = aggregator.round(&alone, 1_000);
+        assert_eq!(
+            (round.changed[0].num_users, round.changed[0].num_clients, round.changed[0].exact),
+            (5, 10, true)
+        );
+        aggregator.take(report("a", &[(0, 0, 5)]), 2_000);
+        assert!(aggregator.round(&alone, 2_000).changed.is_empty());
+        aggregator.take(report("a", &[(0, 0, 4)]), 3_000);
+        assert_eq!(aggregator.round(&alone, 3_000).changed[0].num_users, 4);
+        aggregator.take(report("a", &[]), 4_000);
+        assert_eq!(aggregator.round(&alone, 4_000).gone, [room()]);
+        assert!(aggregator.rooms.is_empty() && aggregator.said().is_empty());
+    }
+
+    #[test]
+    fn second_copy_counts_as_soon_as_the_first_is_gone() {
+        let both = nodes(&["a", "b"]);
+        let owner = both.owners(&room(), 100_000)[0].unwrap().id.to_string();
+        let other = if owner == "a" { "b" } else { "a" };
+        let mut aggregator = Aggregator::new(NodeId::new(other), WINDOW, false, None);
+        for now_ms in [100_000, 101_000] {
+            aggregator.take(report("a", &[(0, 0, 50)]), now_ms);
+            aggregator.take(report("b", &[(0, 0, 50)]), now_ms);
+            assert!(aggregator.round(&both, now_ms).changed.is_empty(), "the other one speaks");
+        }
+        let round = aggregator.round(&nodes(&[other]), 101_500);
+        assert_eq!((round.changed[0].num_users, round.changed[0].joins), (50, 50));
+        assert!(round.changed[0].exact);
+    }
+
+    #[test]
+    fn levels_change_without_a_jump() {
+        let mut aggregator = Aggregator::new(NodeId::new("a"), WINDOW, true, None);
+        let alone = nodes(&["a"]);
+        aggregator.take(report("a", &[(0, 0, 70_000)]), 1_000);
+        assert_eq!(aggregator.round(&alone, 1_000).changed[0].layout.next, Some((1, 1_000)));
+        for s in 2..40 {
+            aggregator.take(report("a", &[(0, 0, 70_000), (1, 0, 34_000), (1, 1, 36_000)]), s * 1_000);
+            for snapshot in aggregator.round(&alone, s * 1_000).changed {
+                assert_eq!((snapshot.num_users, snapshot.joins), (70_000, 70_000));
+            }
+        }
+        assert_eq!(aggregator.said()[0].layout, Layout { level: 1, next: None });
+        aggregator.take(report("a", &[(1, 0, 34_000), (1, 1, 36_001)]), 50_000);
+        let snapshot = &aggregator.round(&alone, 50_000).changed[0];
+        assert_eq!((snapshot.num_users, snapshot.joins), (70_001, 70_001));
+    }
+}

@@ -1,0 +1,97 @@
+//! From what waits in a collector to batches for nodes: by split, twice each.
+
+use std::collections::HashMap;
+
+use room::RoomKey;
+
+use super::Waiting;
+use crate::{Batch, Beat, Name, NodeId, Nodes, Placement, Run, Snapshots, SplitId};
+
+/// Beats of a batch, about: 256 KiB on the wire.
+const BATCH_BEATS: usize = 16_384;
+
+/// Batches in the making.
+pub(super) struct Dispatch<'a> {
+    nodes: &'a Nodes,
+    snapshots: &'a Snapshots,
+    now_ms: u64,
+    /// One for each node, in the order of `nodes`.
+    open: HashMap<&'a NodeId, Batch>,
+    open_beats: HashMap<&'a NodeId, usize>,
+    done: Vec<(NodeId, Batch)>,
+}
+
+impl<'a> Dispatch<'a> {
+    pub(super) fn new(nodes: &'a Nodes, snapshots: &'a Snapshots, now_ms: u64) -> Self {
+        Self { nodes, snapshots, now_ms, open: HashMap::new(), open_beats: HashMap::new(), done: Vec::new() }
+    }
+
+    /// Adds a room's beats and names, for every level that the room has now.
+    pub(super) fn add(&mut self, room: &RoomKey, hash: u64, beats: &[Waiting], names: &[Name]) {
+        let known = self.snapshots.get(room);
+        // A room whose list of names is full is told no more of them.
+        let names = if known.as_ref().is_some_and(|(room, _)| !room.has_all_names && room.layout.level > 0) {
+            &[]
+        } else {
+            names
+        };
+        let layout = known.map_or_else(Default::default, |(snapshot, _)| snapshot.layout);
+        let base = beats.iter().map(|beat| beat.place).filter(|place| *place > 0).min().unwrap_or(1) - 1;
+        for level in layout.levels() {
+            for (id, beats) in self.by_split(level, base, beats).into_iter().enumerate() {
+                let split = SplitId { level, index: id as u32 };
+                let names: Vec<Name> =
+                    names.iter().filter(|name| SplitId::of(level, name.user) == split).cloned().collect();
+                if !beats.is_empty() || !names.is_empty() {
+                    self.place(hash, Run { room: room.clone(), split, base, beats, names });
+                }
+            }
+        }
+    }
+
+    /// The beats of each split of a level, in their order.
+    fn by_split(&self, level: u8, base: u64, beats: &[Waiting]) -> Vec<Vec<Beat>> {
+        let mut counts = vec![0_usize; 1 << level];
+        beats.iter().for_each(|beat| counts[SplitId::of(level, beat.user).index as usize] += 1);
+        let mut splits: Vec<Vec<Beat>> = counts.into_iter().map(Vec::with_capacity).collect();
+        for beat in beats {
+            let age_ms = self.now_ms.saturating_sub(beat.at_ms);
+            let wire = if beat.is_leave {
+                Beat::leave(beat.user, beat.device, age_ms)
+            } else {
+                Beat::presence(beat.user, beat.device, age_ms).at(beat.place, base)
+            };
+            splits[SplitId::of(level, beat.user).index as usize].push(wire);
+        }
+        splits
+    }
+
+    fn place(&mut self, hash: u64, run: Run) {
+        let [first, second] = self.nodes.keepers(Placement::of_hash(hash, run.split));
+        if let Some(second) = second {
+            self.push(&second.id, run.clone());
+        }
+        if let Some(first) = first {
+            self.push(&first.id, run);
+        }
+    }
+
+    fn push(&mut self, node: &'a NodeId, run: Run) {
+        let beats = self.open_beats.entry(node).or_default();
+        *beats += run.beats.len();
+        let is_full = *beats >= BATCH_BEATS;
+        if is_full {
+            *beats = 0;
+        }
+        let batch = self.open.entry(node).or_default();
+        batch.runs.push(run);
+        if is_full {
+            self.done.push((node.clone(), std::mem::take(batch)));
+        }
+    }
+
+    pub(super) fn finish(self) -> Vec<(NodeId, Batch)> {
+        let rest = self.open.into_iter().filter(|(_, batch)| !batch.runs.is_empty());
+        self.done.into_iter().chain(rest.map(|(node, batch)| (node.clone(), batch))).collect()
+    }
+}

@@ -1,0 +1,535 @@
+//! One statsvr: keeps splits, counts them, adds up rooms.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use dashmap::DashMap;
+use futures_util::{StreamExt as _, stream};
+use parking_lot::{Mutex, RwLock};
+use room::{RoomKey, UserId};
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::{
+    Batch, Clock, History, NodeId, Nodes, Report, RoomReport, RoomShare, Run, Series, SeriesRange,
+    ShareError, Signal, SplitId, SplitReach, Standing, Stats, StatsError, StatsService, StatsSettings, Taken,
+    Update, Updates, UserHash, Viewer, ViewersQuery,
+    aggregate::Aggregator,
+    metrics::{Dropped, Metrics},
+    nodes::room_hash,
+    reach::SIGNALS_MAX,
+    split::Split,
+    takeover::{MESSAGES_AT_ONCE, SHARES_BYTES_MAX, SHARES_ROOMS_MAX},
+    ticks::Ticks,
+};
+
+/// Beats that are taken under a split's lock at a time: about 50 µs.
+const LOCKED_BEATS_MAX: usize = 1_024;
+
+/// Beats that are taken before other work of the thread has its turn: about a millisecond.
+const BEATS_AT_ONCE: usize = 8_192;
+
+/// Shares that are taken in before other work of the thread has its turn: about a millisecond.
+const SHARES_AT_ONCE: usize = 8;
+
+/// Updates that a slow subscriber may be behind; then it gets everything anew.
+const UPDATES_MAX: usize = 16;
+
+/// Every so many rounds all users online are told to the unique counts, so that a report that was lost loses nobody.
+const RETELL_ROUNDS: u64 = 60;
+
+/// Time between two rounds.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// Rounds between two writes of history to the store.
+const FLUSH_ROUNDS: u64 = 5;
+
+/// A room on this node.
+struct Room {
+    splits: RwLock<BTreeMap<SplitId, Arc<Kept>>>,
+    /// Latest priority messages, ascending.
+    signals: Mutex<Vec<Signal>>,
+    heard_of_at_ms: u64,
+}
+
+impl Room {
+    fn new(now_ms: u64) -> Arc<Self> {
+        Arc::new(Self { splits: RwLock::default(), signals: Mutex::default(), heard_of_at_ms: now_ms })
+    }
+}
+
+struct Kept {
+    split: Mutex<Split>,
+    /// Rounds since the last beat.
+    idle_rounds: AtomicUsize,
+}
+
+/// A statsvr. [`Statsvr::run`] makes it live.
+pub struct Statsvr {
+    id: NodeId,
+    settings: StatsSettings,
+    ticks: Ticks,
+    clock: Clock,
+    started_ms: u64,
+    rooms: DashMap<RoomKey, Arc<Room>>,
+    history: Option<Arc<History>>,
+    aggregator: Mutex<Aggregator>,
+    updates: broadcast::Sender<Arc<Update>>,
+    metrics: Metrics,
+    rounds: AtomicUsize,
+}
+
+impl Statsvr {
+    /// An empty statsvr. `is_alone`: no other will ever count with it, so what it has not heard of is not there. Without
+    /// `history` there are no peaks, series and unique viewers.
+    #[must_use]
+    pub fn new(
+        id: NodeId,
+        settings: StatsSettings,
+        clock: Clock,
+        is_alone: bool,
+        history: Option<Arc<History>>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            aggregator: Mutex::new(Aggregator::new(
+                id.clone(),
+                settings.window_ms(),
+                is_alone,
+                history.clone(),
+            )),
+            id,
+            settings,
+            ticks: Ticks::new(settings.window),
+            started_ms: clock.now_ms(),
+            clock,
+            rooms: DashMap::new(),
+            history,
+            updates: broadcast::Sender::new(UPDATES_MAX),
+            metrics: Metrics::new(),
+            rounds: AtomicUsize::new(0),
+        })
+    }
+
+    /// Counts once a second, tells whoever subscribed and the other nodes of `stats`, and writes history, until `stop`;
+    /// then writes history once more.
+    pub async fn run(&self, stats: &Stats, stop: &CancellationToken) {
+        let mut rounds = tokio::time::interval(ROUND);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(rounds.tick()).await.is_some() {
+            let nodes = stats.nodes();
+            self.follow(stats, &nodes);
+            for (node, report) in self.round(&nodes) {
+                stats.send_report(&node, report);
+            }
+            self.keep_history().await;
+            self.share(&nodes, |node, shares| stats.send_shares(node, shares));
+        }
+        if let Some(history) = &self.history {
+            self.flush(history).await;
+        }
+    }
+
+    /// Learns what the nodes that speak for rooms have decided on.
+    pub(crate) fn follow(&self, stats: &Stats, nodes: &Nodes) {
+        if nodes.live().len() > 1 {
+            let now_ms = self.clock.now_ms();
+            let mut aggregator = self.aggregator.lock();
+            stats.snapshots().for_each(|snapshot| aggregator.follow(snapshot, nodes, now_ms));
+        }
+    }
+
+    /// Tells other nodes what they may have missed of rooms' past ([`crate::takeover`]). `send` says whether it has taken a message;
+    /// what it has not is told in the next round.
+    pub(crate) fn share(&self, nodes: &Nodes, mut send: impl FnMut(&NodeId, Vec<RoomShare>) -> bool) {
+        let Some(history) = &self.history else { return };
+        let max = MESSAGES_AT_ONCE * SHARES_ROOMS_MAX;
+        let due = self.aggregator.lock().due_shares(nodes, self.clock.now_ms(), max);
+        for (node, due) in due {
+            let mut rest = due.as_slice();
+            for _ in 0..MESSAGES_AT_ONCE {
+                let (mut shares, mut bytes, mut taken) = (Vec::new(), 0, 0);
+                for due in rest.iter().take(SHARES_ROOMS_MAX) {
+                    if bytes >= SHARES_BYTES_MAX {
+                        break;
+                    }
+                    taken += 1;
+                    if let Some(share) = history.share(&due.room) {
+                        bytes += share.len();
+                        shares.push(RoomShare { room: due.room.clone(), bytes: share.into() });
+                    }
+                }
+                if shares.is_empty() || !send(&node, shares) {
+                    break;
+                }
+                let (told, later) = rest.split_at(taken);
+                self.aggregator.lock().told(&node, told);
+                rest = later;
+            }
+        }
+    }
+
+    /// Reads what the store knows of new rooms and, every few rounds, writes what is new.
+    pub(crate) async fn keep_history(&self) {
+        let Some(history) = &self.history else { return };
+        if let Err(error) = history.load_pending().await {
+            debug!(%error, "history not loaded yet");
+        }
+        if (self.rounds.load(Ordering::Relaxed) as u64).is_multiple_of(FLUSH_ROUNDS) {
+            self.flush(history).await;
+        }
+    }
+
+    async fn flush(&self, history: &History) {
+        let flushed = history.flush(self.clock.now_ms()).await;
+        if let Some(error) = flushed.error {
+            warn!(%error, "history could not be written: it is tried again");
+        }
+    }
+
+    /// One round: lets time pass, counts, adds up and tells subscribers. Gives back what other nodes are to be told.
+    pub fn round(&self, nodes: &Nodes) -> Vec<(NodeId, Report)> {
+        let now_ms = self.clock.now_ms();
+        let mut reports: HashMap<NodeId, Vec<RoomReport>> = HashMap::new();
+        for (key, report) in self.count(now_ms) {
+            let mut told = nodes.informed(&key, now_ms).map(|node| &node.id).peekable();
+            while let Some(node) = told.next() {
+                let rooms = reports.entry(node.clone()).or_default();
+                if told.peek().is_some() {
+                    rooms.push(report.clone());
+                } else {
+                    rooms.push(report);
+                    break;
+                }
+            }
+        }
+        let own = Report { node: self.id.clone(), rooms: reports.remove(&self.id).unwrap_or_default() };
+        let round = {
+            let mut aggregator = self.aggregator.lock();
+            aggregator.take(own, now_ms);
+            aggregator.round(nodes, now_ms)
+        };
+        let update = Update {
+            node: self.id.clone(),
+            uptime_ms: now_ms.saturating_sub(self.started_ms),
+            as_of_ms: now_ms,
+            is_full: false,
+            changed: round.changed,
+            gone: round.gone,
+        };
+        // Nobody listens yet: whoever begins to is told everything first.
+        let _ = self.updates.send(Arc::new(update));
+        self.rounds.fetch_add(1, Ordering::Relaxed);
+        let others = nodes.live().iter().filter(|node| node.id != self.id);
+        others
+            .map(|node| {
+                let rooms = reports.remove(&node.id).unwrap_or_default();
+                (node.id.clone(), Report { node: self.id.clone(), rooms })
+            })
+            .collect()
+    }
+
+    /// Lets time pass in every split; drops those that nobody has been in for a window, and rooms without any.
+    fn count(&self, now_ms: u64) -> Vec<(RoomKey, RoomReport)> {
+        let rooms: Vec<(RoomKey, Arc<Room>)> =
+            self.rooms.iter().map(|entry| (entry.key().clone(), Arc::clone(entry.value()))).collect();
+        let round = self.rounds.load(Ordering::Relaxed) as u64;
+        let idle_rounds_max = (self.settings.window_ms() / 1_000 + 2) as usize;
+        let (mut splits_sum, mut window_bytes, mut names_bytes) = (0, 0, 0);
+        let mut reports = Vec::with_capacity(rooms.len());
+        for (key, room) in rooms {
+            let hash = room_hash(&key);
+            let kept: Vec<_> = room.splits.read().iter().map(|(id, kept)| (*id, Arc::clone(kept))).collect();
+            let mut report =
+                RoomReport { room: key.clone(), splits: Vec::with_capacity(kept.len()), joined: vec![] };
+            // A room that only a priority message was heard of, and nobody has come to.
+            let mut idle = kept.is_empty() && room.heard_of_at_ms + self.settings.window_ms() < now_ms;
+            for (id, kept) in &kept {
+                let mut split = kept.split.lock();
+                let counts = split.advance(now_ms);
+                let retell = hash.wrapping_add(id.index.into()) % RETELL_ROUNDS == round % RETELL_ROUNDS;
+                report.joined.append(&mut split.take_joined(retell));
+                let (window, names) = split.bytes();
+                drop(split);
+                window_bytes += window;
+                names_bytes += names;
+                let idle_rounds = kept.idle_rounds.fetch_add(1, Ordering::Relaxed);
+                idle |= counts.num_users == 0 && idle_rounds > idle_rounds_max;
+                report.splits.push((*id, counts));
+            }
+            splits_sum += kept.len();
+            if idle {
+                self.drop_idle(&key, &room, idle_rounds_max);
+            }
+            if !report.splits.is_empty() {
+                reports.push((key, report));
+            }
+        }
+        self.metrics.rooms.set(self.rooms.len() as f64);
+        self.metrics.splits.set(splits_sum as f64);
+        self.metrics.window_bytes.set(window_bytes as f64);
+        self.metrics.names_bytes.set(names_bytes as f64);
+        reports
+    }
+
+    fn drop_idle(&self, key: &RoomKey, room: &Room, idle_rounds_max: usize) {
+        // A beat that finds the room before it is taken out finds its split, too, or makes it: see `kept`.
+        self.rooms.remove_if(key, |_, _| {
+            let mut splits = room.splits.write();
+            splits.retain(|_, kept| kept.idle_rounds.load(Ordering::Relaxed) <= idle_rounds_max);
+            splits.is_empty()
+        });
+    }
+
+    /// The split, made if it is new; `None` if there are too many rooms.
+    fn kept(&self, key: &RoomKey, id: SplitId, now_ms: u64) -> Option<Arc<Kept>> {
+        if let Some(room) = self.rooms.get(key)
+            && let Some(kept) = room.splits.read().get(&id)
+        {
+            kept.idle_rounds.store(0, Ordering::Relaxed);
+            return Some(Arc::clone(kept));
+        }
+        if self.is_full_for(key) {
+            return None;
+        }
+        // The entry is held while the split is made, so that the room is not taken out between.
+        let room = self.rooms.entry(key.clone()).or_insert_with(|| Room::new(now_ms));
+        let mut splits = room.splits.write();
+        let kept = splits.entry(id).or_insert_with(|| {
+            let mut split =
+                Split::new(self.ticks, now_ms, (self.settings.names_per_room_max >> id.level).max(1));
+            room.signals.lock().iter().for_each(|signal| split.signal(*signal));
+            Arc::new(Kept { split: Mutex::new(split), idle_rounds: AtomicUsize::new(0) })
+        });
+        kept.idle_rounds.store(0, Ordering::Relaxed);
+        Some(Arc::clone(kept))
+    }
+
+    fn is_full_for(&self, room: &RoomKey) -> bool {
+        self.rooms.len() >= self.settings.rooms_max && !self.rooms.contains_key(room)
+    }
+
+    fn signal(&self, key: &RoomKey, signal: Signal, now_ms: u64) {
+        if self.is_full_for(key) {
+            return;
+        }
+        let room = Arc::clone(&self.rooms.entry(key.clone()).or_insert_with(|| Room::new(now_ms)));
+        {
+            let mut signals = room.signals.lock();
+            if signals.last().is_some_and(|last| last.seq >= signal.seq) {
+                return;
+            }
+            if signals.len() >= SIGNALS_MAX {
+                signals.remove(0);
+            }
+            signals.push(signal);
+        }
+        for kept in room.splits.read().values() {
+            kept.split.lock().signal(signal);
+        }
+    }
+
+    fn take_run(&self, mut run: Run, made_at_ms: u64, now_ms: u64, taken: &mut Taken) {
+        let Some(kept) = self.kept(&run.room, run.split, now_ms) else {
+            self.metrics.dropped(Dropped::Rooms, run.beats.len());
+            return;
+        };
+        self.metrics.heartbeats.increment(run.beats.len() as u64);
+        let names = std::mem::take(&mut run.names);
+        let mut wanted = Vec::new();
+        if run.beats.len() <= LOCKED_BEATS_MAX {
+            kept.split.lock().ingest(&run, made_at_ms, now_ms, &mut wanted);
+        } else {
+            let beats = std::mem::take(&mut run.beats);
+            for part in beats.chunks(LOCKED_BEATS_MAX) {
+                run.beats.clear();
+                run.beats.extend_from_slice(part);
+                kept.split.lock().ingest(&run, made_at_ms, now_ms, &mut wanted);
+            }
+        }
+        if !names.is_empty() {
+            let mut split = kept.split.lock();
+            names.iter().for_each(|name| split.name(name));
+            wanted.retain(|user| split.wants(*user));
+        }
+        let room_left = Taken::WANTED_MAX.saturating_sub(taken.wanted.len());
+        taken.wanted.extend(wanted.into_iter().take(room_left).map(|user| (run.room.clone(), user)));
+    }
+
+    /// Takes a batch, at once.
+    pub fn take(&self, batch: Batch) -> Taken {
+        let now_ms = self.clock.now_ms();
+        let made_at_ms = now_ms.saturating_sub(batch.age_ms);
+        let mut taken = Taken::default();
+        for (room, signal) in batch.signals {
+            self.signal(&room, signal, now_ms);
+        }
+        for run in batch.runs {
+            self.take_run(run, made_at_ms, now_ms, &mut taken);
+        }
+        taken
+    }
+
+    /// Bytes of the online windows and of the names (computed).
+    #[must_use]
+    pub fn bytes(&self) -> (usize, usize) {
+        let rooms: Vec<Arc<Room>> = self.rooms.iter().map(|entry| Arc::clone(&entry)).collect();
+        let splits = rooms.iter().flat_map(|room| room.splits.read().values().cloned().collect::<Vec<_>>());
+        splits.fold((0, 0), |(windows, names), kept| {
+            let (window, name) = kept.split.lock().bytes();
+            (windows + window, names + name)
+        })
+    }
+
+    fn splits_of(&self, room: &RoomKey, ids: &[SplitId]) -> Vec<Arc<Kept>> {
+        let Some(room) = self.rooms.get(room).map(|room| Arc::clone(&room)) else { return vec![] };
+        let splits = room.splits.read();
+        ids.iter().filter_map(|id| splits.get(id).cloned()).collect()
+    }
+
+    /// Everything that this node has to say.
+    fn full_update(&self) -> Arc<Update> {
+        let now_ms = self.clock.now_ms();
+        Arc::new(Update {
+            node: self.id.clone(),
+            uptime_ms: now_ms.saturating_sub(self.started_ms),
+            as_of_ms: now_ms,
+            is_full: true,
+            changed: self.aggregator.lock().said(),
+            gone: vec![],
+        })
+    }
+
+    fn history(&self) -> Result<&History, StatsError> {
+        self.history.as_deref().ok_or_else(|| StatsError::Store("this statsvr keeps no history".into()))
+    }
+}
+
+#[async_trait]
+impl StatsService for Arc<Statsvr> {
+    async fn ingest(&self, batch: Batch) -> Result<Taken, StatsError> {
+        let mut taken = Taken::default();
+        let Batch { age_ms, runs, mut signals } = batch;
+        let begun_at_ms = self.clock.now_ms();
+        let mut runs = runs.into_iter().peekable();
+        loop {
+            let mut part = Vec::new();
+            let mut beats = 0;
+            while beats < BEATS_AT_ONCE
+                && let Some(run) = runs.next()
+            {
+                beats += run.beats.len();
+                part.push(run);
+            }
+            let waited_ms = self.clock.now_ms().saturating_sub(begun_at_ms);
+            let part =
+                Batch { age_ms: age_ms + waited_ms, runs: part, signals: std::mem::take(&mut signals) };
+            taken.wanted.append(&mut self.take(part).wanted);
+            if runs.peek().is_none() {
+                taken.wanted.truncate(Taken::WANTED_MAX);
+                return Ok(taken);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn report(&self, report: Report) -> Result<(), StatsError> {
+        self.aggregator.lock().take(report, self.clock.now_ms());
+        Ok(())
+    }
+
+    async fn subscribe(&self) -> Result<Updates, StatsError> {
+        let receiver = self.updates.subscribe();
+        let first = self.full_update();
+        let this = Arc::clone(self);
+        let rest = stream::unfold((receiver, this), |(mut receiver, this)| async {
+            let update = match receiver.recv().await {
+                Ok(update) => update,
+                Err(broadcast::error::RecvError::Lagged(_)) => {
+                    receiver = receiver.resubscribe();
+                    this.full_update()
+                }
+                Err(broadcast::error::RecvError::Closed) => return None,
+            };
+            Some((update, (receiver, this)))
+        });
+        Ok(Box::pin(stream::once(async { first }).chain(rest)))
+    }
+
+    async fn viewers(&self, query: ViewersQuery) -> Result<Vec<Viewer>, StatsError> {
+        let mut viewers = Vec::new();
+        for kept in self.splits_of(&query.room, &query.splits) {
+            viewers.append(&mut kept.split.lock().viewers(query.after.as_ref(), query.limit));
+        }
+        viewers.sort_unstable_by(|a, b| a.user.cmp(&b.user));
+        viewers.truncate(query.limit);
+        Ok(viewers)
+    }
+
+    async fn viewer(
+        &self,
+        room: &RoomKey,
+        split: SplitId,
+        user: UserHash,
+        id: &UserId,
+    ) -> Result<Option<Viewer>, StatsError> {
+        let kept = self.splits_of(room, &[split]);
+        Ok(kept.first().and_then(|kept| kept.split.lock().viewer(id, user)))
+    }
+
+    async fn reach(
+        &self,
+        room: &RoomKey,
+        splits: Vec<SplitId>,
+        seq: u64,
+    ) -> Result<Option<SplitReach>, StatsError> {
+        let mut sum = SplitReach::default();
+        for kept in self.splits_of(room, &splits) {
+            let Some(part) = kept.split.lock().reach(seq) else { return Ok(None) };
+            sum.merge(&part);
+        }
+        Ok(Some(sum))
+    }
+
+    async fn series(&self, room: &RoomKey, range: SeriesRange) -> Result<Series, StatsError> {
+        self.history()?.series(room, range).await.map_err(|error| StatsError::Store(error.to_string()))
+    }
+
+    async fn standing(&self, room: &RoomKey) -> Result<Standing, StatsError> {
+        self.history()?.standing(room).await.map_err(|error| StatsError::Store(error.to_string()))
+    }
+
+    async fn adopt(&self, shares: Vec<RoomShare>) -> Result<(), StatsError> {
+        let history = self.history()?;
+        let mut refused = None;
+        for (at, RoomShare { room, bytes }) in shares.into_iter().enumerate() {
+            match history.adopt(&room, &bytes, self.clock.now_ms()) {
+                Ok(()) => {}
+                Err(error @ ShareError::Full) => refused = Some(StatsError::Store(error.to_string())),
+                Err(error) => refused = Some(StatsError::Malformed(format!("{room}: {error}"))),
+            }
+            if at % SHARES_AT_ONCE == SHARES_AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    async fn opened(&self, room: &RoomKey, at_ms: u64) -> Result<(), StatsError> {
+        if let Some(history) = &self.history {
+            history.opened(room, at_ms);
+        }
+        // Who is there already is a viewer of what begins.
+        if let Some(room) = self.rooms.get(room).map(|room| Arc::clone(&room)) {
+            room.splits.read().values().for_each(|kept| kept.split.lock().retell_joined());
+        }
+        Ok(())
+    }
+}
