@@ -67,15 +67,29 @@ deps-check: ## licences, sources and duplicates of dependencies; known vulnerabi
 	    cargo audit --no-fetch; \
 	fi
 
-.PHONY: bench
-# Nothing else should run meanwhile: the report says what did. One cargo command builds what the run needs, so that all of it is
-# of the same source.
-bench: ## measure what it costs, beside a floor and peers, into docs/benchmarks; ARGS="--quick" only shows that it works
-	@$(with_rocksdb) \
+# What the comparison runs, built by one cargo command, so that all of it is of the same source.
+built_for_bench = $(with_rocksdb) \
 	cargo build --release --locked -p bigroom -p bigroom-store -p bigroom-loadtest --bin bigroom --bin loadtest --example append_bench; \
 	release="$${CARGO_TARGET_DIR:-target}/release"; \
-	"$$release/loadtest" bench --server "$$release/bigroom" --append-bench "$$release/examples/append_bench" \
-	    $(or $(ARGS),--out docs/benchmarks)
+	compare() { "$$release/loadtest" compare --server "$$release/bigroom" "$$@"; };
+
+.PHONY: bench
+# Nothing else should run meanwhile: the report says what did.
+bench: ## measure what it costs, beside a floor and peers, into docs/benchmarks; ARGS="--quick" only shows that it works
+	@$(built_for_bench) \
+	compare --append-bench "$$release/examples/append_bench" $(or $(ARGS),--out docs/benchmarks)
+
+.PHONY: fuzz
+# Without a finding, it takes FUZZ_SECONDS (600) a target. TARGETS="http1 json" names some of them.
+fuzz: ## fuzz every parser and decoder, each for FUZZ_SECONDS=600; fuzz/README.md has more
+	@$(with_rocksdb) scripts/fuzz $(TARGETS)
+
+.PHONY: bench-check
+# Not a part of the tests: it needs a quiet machine and some minutes. ARGS="--write-baseline docs/benchmarks/baseline.json"
+# writes the baseline anew, which belongs into the commit that moved the figures.
+bench-check: ## fail if a cost beside the floor got worse than in docs/benchmarks/baseline.json by more than 15 %
+	@$(built_for_bench) \
+	compare $(or $(ARGS),--check docs/benchmarks/baseline.json)
 
 .PHONY: help
 help: ## list the targets

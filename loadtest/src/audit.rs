@@ -53,6 +53,16 @@ impl Received {
         }
     }
 
+    /// Messages that this viewer got, each counted once.
+    pub(crate) fn count(&self) -> u64 {
+        self.next.iter().map(|next| u64::from(*next)).sum::<u64>() - self.missing.len() as u64
+    }
+
+    /// Messages that came before ones this viewer got, and did not come.
+    pub(crate) fn count_passed_over(&self) -> u64 {
+        self.missing.len() as u64
+    }
+
     /// Messages that this viewer did not get, of those sent.
     pub(crate) fn lost(&self, sent: &SentCounts) -> u64 {
         let not_reached: u64 =

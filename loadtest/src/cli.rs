@@ -1,10 +1,15 @@
 //! The command line.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{bench::Chapter, peers::PeerName};
+use crate::{
+    compare::CompareArgs,
+    report::run::ReportArgs,
+    run::ProfilesArgs,
+    spread::{ControlArgs, RunHereArgs, WorkerArgs},
+};
 
 /// Load test and benchmark of bigroom.
 #[derive(Parser, Debug)]
@@ -17,46 +22,23 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    /// Play a profile against servers, watch it, and judge it
+    Run(RunHereArgs),
+    /// List the profiles that ship with the load test, or print one
+    Profiles(ProfilesArgs),
+    /// Play a profile on workers that run already
+    Control(ControlArgs),
     /// Measure what deliveries, parked polls, connections and sends cost, beside peers, in one interleaved run
-    Bench(BenchArgs),
+    Compare(CompareArgs),
+    /// Play shares of runs for a controller
+    Worker(WorkerArgs),
+    /// Make the table and the page of a run again, from its run.json
+    Report(ReportArgs),
     /// Run the floor server: the least that answering parked polls can cost
     Floor(FloorArgs),
-}
-
-/// Starts and stops all servers itself, on loopback, with data in a temporary directory.
-#[derive(Args, Debug)]
-pub(crate) struct BenchArgs {
-    /// The bigroom binary; without it, only the peers are measured
-    #[arg(long, value_name = "FILE")]
-    pub(crate) server: Option<PathBuf>,
-    /// Servers to compare with
-    #[arg(long, value_name = "PEERS", value_delimiter = ',', default_value = "floor,nchan")]
-    pub(crate) peers: Vec<PeerName>,
-    /// The binary of the store's example append_bench: RocksDB written without a server in front [default: left out]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) append_bench: Option<PathBuf>,
-    /// What to measure [default: everything]
-    #[arg(long, value_name = "CHAPTERS", value_delimiter = ',')]
-    pub(crate) only: Vec<Chapter>,
-    /// Times each server is measured in turn [default: 5, quick 1]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(crate) repeats: Option<u32>,
-    /// Small counts and short times: shows that everything works, not what it costs
-    #[arg(long)]
-    pub(crate) quick: bool,
-    /// Directory for cost.md and cost.json [default: none, the table goes to stdout alone]
-    #[arg(long, value_name = "DIRECTORY")]
-    pub(crate) out: Option<PathBuf>,
-    /// Directory for the servers' data; its file system is what durable sends are measured on
-    #[arg(long, value_name = "DIRECTORY", default_value_os_t = std::env::temp_dir())]
-    pub(crate) temp_dir: PathBuf,
-}
-
-impl BenchArgs {
-    /// Whether a chapter is to be played.
-    pub(crate) fn wants(&self, chapter: Chapter) -> bool {
-        self.only.is_empty() || self.only.contains(&chapter)
-    }
+    /// Run the backend behind Pushpin, which the comparison starts itself
+    #[command(hide = true)]
+    GripOrigin(GripOriginArgs),
 }
 
 /// Serves until it is killed; writes the addresses to stderr.
@@ -71,4 +53,12 @@ pub(crate) struct FloorArgs {
     /// Answer every poll from the first message on, rather than from where the last answer to its connection ended
     #[arg(long)]
     pub(crate) rewind: bool,
+}
+
+/// Serves until it is killed; writes its address to stderr.
+#[derive(Args, Debug)]
+pub(crate) struct GripOriginArgs {
+    /// Where Pushpin takes messages
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) control: SocketAddr,
 }

@@ -10,6 +10,7 @@ mod crowd;
 mod line;
 mod publisher;
 mod senders;
+mod stream;
 mod viewer;
 
 pub(crate) use self::{
@@ -18,6 +19,7 @@ pub(crate) use self::{
     crowd::{Behaviour, Crowd},
     line::ask,
     senders::Senders,
+    stream::Target,
 };
 
 /// Bytes that are read at a time: more than any answer of the scenarios.

@@ -2,10 +2,10 @@
 
 use std::{fs, path::Path, process::Command};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Machine, versions and load.
-#[derive(Serialize, Debug)]
+#[derive(Clone, Serialize, Deserialize, Debug)]
 pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) cores: usize,
@@ -16,7 +16,7 @@ pub(crate) struct Machine {
     /// Of the working directory; with `-dirty` if files differ from it.
     pub(crate) commit: String,
     /// Of the load test itself.
-    pub(crate) client_profile: &'static str,
+    pub(crate) client_profile: String,
 }
 
 impl Machine {
@@ -35,7 +35,7 @@ impl Machine {
             kernel: read("/proc/sys/kernel/osrelease"),
             load: load(),
             commit: commit(),
-            client_profile: if cfg!(debug_assertions) { "debug" } else { "release" },
+            client_profile: (if cfg!(debug_assertions) { "debug" } else { "release" }).to_owned(),
         }
     }
 }

@@ -5,6 +5,8 @@
 
 use std::io::Write as _;
 
+use serde::{Deserialize, Serialize};
+
 /// Bytes of a mark: `~n3.0000000012@000123456789~`.
 pub(crate) const MARK_BYTES: usize = 28;
 const EDGE: u8 = b'~';
@@ -17,7 +19,8 @@ pub(crate) const NORMAL_SENDERS: usize = 8;
 pub(crate) const NUMBERINGS: usize = 1 + NORMAL_SENDERS;
 
 /// The list that a message was sent to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum List {
     /// Complete, and ahead of everything else, where the server has such a list.
     Priority,
@@ -34,6 +37,14 @@ impl List {
         match self {
             Self::Priority => 0,
             Self::Normal => 1,
+        }
+    }
+
+    /// As the wire and the reports name it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Priority => "priority",
+            Self::Normal => "normal",
         }
     }
 

@@ -47,6 +47,11 @@ impl Process {
         Ok(Self { child, name, log })
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The process and what it starts.
     pub(crate) fn tree(&self) -> Tree {
         Tree::of(self.child.id())
@@ -102,9 +107,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only if it is gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Killed outright, a server of several processes would leave the others behind. It fails if it is gone already.
+        let _ = self.stop();
     }
 }
 
@@ -139,6 +143,25 @@ mod tests {
         let mut process = Process::start(command, directory.path(), &cores, Placement::Shared).unwrap();
         let error = process.await_start(|_| None::<()>).unwrap_err().to_string();
         assert!(error.contains("no room in here"), "{error}");
+    }
+
+    #[test]
+    fn dropped_server_takes_the_processes_it_started_along() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 60 & echo child $!; trap 'kill $!' TERM; wait"]);
+        let cores = Cores::of_process().unwrap();
+        let mut process = Process::start(command, directory.path(), &cores, Placement::Shared).unwrap();
+        let child = |log: &str| log.lines().find_map(|line| line.strip_prefix("child ")?.parse::<u32>().ok());
+        let child = process.await_start(child).unwrap();
+        drop(process);
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        let state = || std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        // Whoever takes over an orphan may be slow to look after it.
+        while !state().is_empty() && !state().contains(") Z ") {
+            assert!(Instant::now() < deadline, "process {child} was left behind");
+            std::thread::sleep(LOOK_INTERVAL);
+        }
     }
 
     #[test]

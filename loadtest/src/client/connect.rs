@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
+use super::stream::{Stream, Target};
+
 /// How long a connection may take to be made: one retransmission of the first packet, and a bit.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -21,9 +23,14 @@ pub(crate) fn raise_file_limit() -> Result<u64> {
 }
 
 /// Connects to a server on loopback, from an address that depends on `nth`, ready for an event loop.
+pub(super) fn connect(target: &Target, nth: u32) -> Result<Stream> {
+    Stream::over(connect_blocking(target.address, nth)?, target.tls.as_ref())
+}
+
+/// Connects to a server on loopback, from an address that depends on `nth`.
 ///
 /// All of 127.0.0.0/8 is this machine's, so ports never run out, and the server sees many clients.
-pub(super) fn connect(server: SocketAddr, nth: u32) -> Result<TcpStream> {
+fn connect_blocking(server: SocketAddr, nth: u32) -> Result<TcpStream> {
     ensure!(
         server.ip().is_loopback(),
         "{server} is not on loopback: a load test against somebody else's machine is an attack"
@@ -36,7 +43,6 @@ pub(super) fn connect(server: SocketAddr, nth: u32) -> Result<TcpStream> {
     socket
         .connect_timeout(&server.into(), CONNECT_TIMEOUT)
         .with_context(|| format!("connect to {server}"))?;
-    socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     Ok(socket.into())
 }
@@ -60,7 +66,7 @@ mod tests {
 
     #[test]
     fn target_elsewhere_is_refused() {
-        let error = connect(([192, 0, 2, 1], 80).into(), 0).unwrap_err();
+        let error = connect_blocking(([192, 0, 2, 1], 80).into(), 0).unwrap_err();
         assert!(error.to_string().contains("not on loopback"), "{error}");
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -14,10 +13,11 @@ use super::{
     answer::{Answer, Answers, Position},
     histogram,
     publisher::Publisher,
+    stream::Target,
     viewer::Viewer,
 };
 use crate::{
-    audit::{Oddities, Verdict, count_dissenters},
+    audit::{Oddities, Received, Verdict, count_dissenters},
     mark::List,
     peers::{Peer, Server},
 };
@@ -56,7 +56,7 @@ impl Tally {
 /// Viewers, and whoever sends to them.
 pub(crate) struct Crowd<'p> {
     peer: &'p dyn Peer,
-    polls: SocketAddr,
+    polls: Target,
     behaviour: Behaviour,
     start: Position,
     poll: Poll,
@@ -68,12 +68,18 @@ pub(crate) struct Crowd<'p> {
     viewers: Vec<Option<Viewer>>,
     free: Vec<usize>,
     opened: u32,
+    /// Viewers of rooms that nobody writes to.
+    elsewhere: u64,
+    /// Viewers that were given a session, of peers that give one.
+    greeted: u32,
     /// Viewers that pause, with the time of their next poll: ascending, because all pause equally long.
     resting: VecDeque<(Instant, usize)>,
     publisher: Publisher,
     began: Instant,
     tally: Tally,
     received_all: u64,
+    /// Of these, by viewers who were given up.
+    received_by_failed: u64,
     oddities: Oddities,
     errors: BTreeMap<String, u64>,
 }
@@ -88,10 +94,10 @@ impl<'p> Crowd<'p> {
     ) -> Result<Self> {
         let poll = Poll::new().context("open an epoll instance")?;
         let began = Instant::now();
-        let publisher = Publisher::open(server.sends, poll.registry(), message_bytes, began)?;
+        let publisher = Publisher::open(&server.sends, poll.registry(), message_bytes, began)?;
         Ok(Self {
             peer,
-            polls: server.polls,
+            polls: server.polls.clone(),
             behaviour,
             start: peer.origin(server)?,
             poll,
@@ -102,11 +108,14 @@ impl<'p> Crowd<'p> {
             viewers: Vec::new(),
             free: Vec::new(),
             opened: 0,
+            elsewhere: 0,
+            greeted: 0,
             resting: VecDeque::new(),
             publisher,
             began,
             tally: Tally::new(),
             received_all: 0,
+            received_by_failed: 0,
             oddities: Oddities::default(),
             errors: BTreeMap::new(),
         })
@@ -114,9 +123,21 @@ impl<'p> Crowd<'p> {
 
     /// Adds a viewer, who polls at once.
     pub(crate) fn open(&mut self) -> Result<()> {
+        self.open_in(0, self.start)
+    }
+
+    /// Adds a viewer of a room that nobody writes to, who polls at once. It counts as connected, not as one to whom
+    /// messages are owed.
+    pub(crate) fn open_elsewhere(&mut self, room: u32) -> Result<()> {
+        assert_ne!(room, 0, "room 0 is the one that is written to");
+        self.elsewhere += 1;
+        self.open_in(room, Position::START)
+    }
+
+    fn open_in(&mut self, room: u32, start: Position) -> Result<()> {
         let place = self.free.pop().unwrap_or(self.viewers.len());
         let mut viewer =
-            Viewer::open(self.polls, self.opened, self.start, self.poll.registry(), Token(place))?;
+            Viewer::open(&self.polls, self.opened, room, start, self.poll.registry(), Token(place))?;
         self.opened += 1;
         viewer.ask(self.peer, &mut self.scratch)?;
         if place == self.viewers.len() {
@@ -146,10 +167,22 @@ impl<'p> Crowd<'p> {
         self.publisher.is_idle()
     }
 
-    /// Whether as many messages were received as were sent to each viewer.
+    /// Whether as many messages were received as were sent to each viewer who is still there.
     pub(crate) fn has_everything(&self) -> bool {
         let sent: u64 = self.publisher.sent().into_iter().map(u64::from).sum();
-        self.is_acknowledged() && self.received_all >= sent * self.len() as u64
+        self.is_acknowledged()
+            && self.received_all - self.received_by_failed >= sent * (self.len() as u64 - self.elsewhere)
+    }
+
+    /// Whether every viewer that was opened has what its peer gives it before any message; at once where that is
+    /// nothing.
+    pub(crate) fn is_seated(&self) -> bool {
+        !self.peer.greets() || self.greeted >= self.opened
+    }
+
+    /// Messages that the server has acknowledged.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.publisher.acknowledged()
     }
 
     /// Messages that went out later than they were due.
@@ -206,16 +239,27 @@ impl<'p> Crowd<'p> {
         Ok(())
     }
 
+    /// The verdict over what has arrived, of a server that is known not to keep up: what is still to come is not lost.
+    pub(crate) fn verdict_so_far(&self) -> Verdict {
+        let lost = self.followers().map(Received::count_passed_over).sum();
+        Verdict { lost, out_of_order: self.oddities.out_of_order, ..self.verdict() }
+    }
+
+    /// Viewers who go on from where they are; the others are held to all messages with each answer.
+    fn followers(&self) -> impl Iterator<Item = &Received> {
+        let follows = matches!(self.behaviour, Behaviour::Follow(_));
+        self.viewers
+            .iter()
+            .flatten()
+            .filter(move |viewer| follows && viewer.room == 0)
+            .map(|viewer| &viewer.received)
+    }
+
     /// The verdict at the end of a run in which every viewer was to get every message.
     pub(crate) fn verdict(&self) -> Verdict {
         let sent = self.publisher.sent();
-        // Who does not follow is held to all messages with each answer.
-        let followers = || {
-            let follows = matches!(self.behaviour, Behaviour::Follow(_));
-            self.viewers.iter().flatten().map(|viewer| &viewer.received).filter(move |_| follows)
-        };
-        let lost = followers().map(|received| received.lost(&sent)).sum();
-        let out_of_order = self.oddities.out_of_order + count_dissenters(followers(), &sent);
+        let lost = self.followers().map(|received| received.lost(&sent)).sum();
+        let out_of_order = self.oddities.out_of_order + count_dissenters(self.followers(), &sent);
         let mut errors = self.errors.clone();
         for status in self.publisher.refused() {
             *errors.entry(format!("a send was refused with status {status}")).or_default() += 1;
@@ -258,6 +302,7 @@ impl<'p> Crowd<'p> {
         match self.behaviour {
             Behaviour::Follow(pause) => {
                 if let Some(position) = answer.position {
+                    self.greeted += u32::from(viewer.position.as_bytes().is_empty());
                     viewer.position = position;
                 }
                 if pause.is_zero() {
@@ -294,6 +339,9 @@ impl<'p> Crowd<'p> {
     /// What it did not get is not counted as lost on top: the error alone spoils the run.
     fn fail(&mut self, place: usize, what: String) {
         *self.errors.entry(what).or_default() += 1;
+        if let Some(Some(viewer)) = self.viewers.get(place) {
+            self.received_by_failed += viewer.received.count();
+        }
         self.close(place);
     }
 

@@ -2,14 +2,17 @@
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use mio::{Interest, Registry, Token, net::TcpStream};
+use mio::{Registry, Token};
 
-use super::{answer::head_of, connect::connect};
+use super::{
+    answer::head_of,
+    connect::connect,
+    stream::{Stream, Target},
+};
 
 /// Header fields of a response.
 const HEADERS_MAX: usize = 32;
@@ -17,19 +20,21 @@ const HEADERS_MAX: usize = 32;
 const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 /// How long a server may take over a request that [`ask`] makes.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it looks for the response.
+const ASK_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// One sender's connection.
 pub(super) struct Line {
-    stream: TcpStream,
+    stream: Stream,
     input: Vec<u8>,
     is_waiting: bool,
 }
 
 impl Line {
     /// Connects, and asks for events under `token`.
-    pub(super) fn open(server: SocketAddr, nth: u32, registry: &Registry, token: Token) -> Result<Self> {
-        let mut stream = TcpStream::from_std(connect(server, nth)?);
-        registry.register(&mut stream, token, Interest::READABLE)?;
+    pub(super) fn open(server: &Target, nth: u32, registry: &Registry, token: Token) -> Result<Self> {
+        let mut stream = connect(server, nth)?;
+        stream.register(registry, token)?;
         Ok(Self { stream, input: Vec::new(), is_waiting: false })
     }
 
@@ -88,17 +93,18 @@ impl Line {
 }
 
 /// Makes one request and waits for its response: status, and all of its bytes.
-pub(crate) fn ask(server: SocketAddr, request: &[u8]) -> Result<(u16, Vec<u8>)> {
+pub(crate) fn ask(server: &Target, request: &[u8]) -> Result<(u16, Vec<u8>)> {
     let mut stream = connect(server, 0)?;
-    stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(ASK_TIMEOUT))?;
     stream.write_all(request)?;
     let (mut input, mut buffer) = (Vec::new(), [0; 4096]);
     let deadline = Instant::now() + ASK_TIMEOUT;
     loop {
-        let count = stream.read(&mut buffer).context("wait for a response")?;
-        ensure!(count > 0, "the server closed the connection instead of answering");
-        input.extend_from_slice(&buffer[..count]);
+        match stream.read(&mut buffer) {
+            Ok(0) => bail!("the server closed the connection instead of answering"),
+            Ok(count) => input.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(ASK_LOOK_INTERVAL),
+            Err(error) => return Err(error).context("wait for a response"),
+        }
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         if let Some(head) = head_of(&input, &mut headers)?
             && input.len() >= head.head + head.body

@@ -5,14 +5,13 @@
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
 use mio::{Registry, Token};
 
-use super::line::Line;
+use super::{line::Line, stream::Target};
 use crate::{
     audit::SentCounts,
     mark::{List, Mark, NORMAL_SENDERS},
@@ -59,7 +58,7 @@ struct Pace {
 
 impl Publisher {
     pub(super) fn open(
-        server: SocketAddr,
+        server: &Target,
         registry: &Registry,
         message_bytes: usize,
         began: Instant,
@@ -194,7 +193,7 @@ impl Feed {
         let due = began + Duration::from_micros(mark.due_us);
         self.late += u64::from(due.elapsed() > ON_TIME);
         scratch.clear();
-        peer.write_send(scratch, &mark, &mark.text(message_bytes));
+        peer.write_send(scratch, 0, &mark, &mark.text(message_bytes));
         self.line.send(scratch)
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use mio::{Events, Poll, Token};
 
 use super::{AGE_MAX_US, Histogram, READ_BYTES, histogram, line::Line};
@@ -21,6 +21,8 @@ const SEQ_BEFORE: &[u8] = b"\"seq\":";
 const TURN_MAX: Duration = Duration::from_millis(20);
 /// How long the last acknowledgements may take.
 const LAST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long sending a count may take.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a measured time of sending gave.
 pub(crate) struct Sent {
@@ -40,6 +42,8 @@ pub(crate) struct Senders<'p> {
     lines: Vec<(Line, Instant)>,
     next: u32,
     message_bytes: usize,
+    /// Rooms that are written to in turn.
+    rooms: u32,
     /// Sequence numbers that were acknowledged, in the order of acknowledgement.
     seqs: Vec<u64>,
     errors: BTreeMap<String, u64>,
@@ -58,7 +62,7 @@ impl<'p> Senders<'p> {
         let poll = Poll::new().context("open an epoll instance")?;
         let lines = (0..count)
             .map(|nth| {
-                Ok((Line::open(server.sends, nth, poll.registry(), Token(nth as usize))?, Instant::now()))
+                Ok((Line::open(&server.sends, nth, poll.registry(), Token(nth as usize))?, Instant::now()))
             })
             .collect::<Result<_>>()?;
         Ok(Self {
@@ -70,6 +74,7 @@ impl<'p> Senders<'p> {
             lines,
             next: 0,
             message_bytes,
+            rooms: 1,
             seqs: Vec::new(),
             errors: BTreeMap::new(),
             latency: histogram(),
@@ -92,18 +97,40 @@ impl<'p> Senders<'p> {
         Ok(Sent { acknowledged, wall: began.elapsed(), latency: self.latency.clone() })
     }
 
+    /// From now on, writes to so many rooms in turn.
+    pub(crate) fn spread_over(&mut self, rooms: u32) {
+        self.rooms = rooms.max(1);
+    }
+
+    /// Sends so many messages; what is under way at the end stays so.
+    pub(crate) fn run_count(&mut self, count: u32) -> Result<()> {
+        let end = self.seqs.len() + count as usize;
+        for at in 0..self.lines.len() {
+            self.send(at)?;
+        }
+        let deadline = Instant::now() + COUNT_TIMEOUT;
+        while self.seqs.len() < end {
+            ensure!(
+                Instant::now() < deadline,
+                "{count} sends were not acknowledged within {COUNT_TIMEOUT:?}"
+            );
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the last acknowledgements; tells whether all came without an error. For senders to many rooms, whose
+    /// sequences say nothing together.
+    pub(crate) fn finish_in_many_rooms(mut self) -> Result<Verdict> {
+        self.await_last()?;
+        let acknowledged = self.seqs.len() as u64;
+        Ok(Verdict { acknowledged, received: acknowledged, errors: self.errors, ..Verdict::default() })
+    }
+
     /// Waits for the last acknowledgements, and judges them all: every message has a place of its own in the log,
     /// and no place is left out.
     pub(crate) fn finish(mut self) -> Result<Verdict> {
-        self.has_ended = true;
-        let deadline = Instant::now() + LAST_TIMEOUT;
-        while self.lines.iter().any(|(line, _)| line.is_waiting()) && Instant::now() < deadline {
-            self.turn()?;
-        }
-        let unanswered = self.lines.iter().filter(|(line, _)| line.is_waiting()).count();
-        if unanswered > 0 {
-            self.errors.insert("a send was never acknowledged".to_owned(), unanswered as u64);
-        }
+        self.await_last()?;
         let acknowledged = self.seqs.len() as u64;
         self.seqs.sort_unstable();
         let repeated = self.seqs.windows(2).filter(|pair| pair[0] == pair[1]).count() as u64;
@@ -118,6 +145,19 @@ impl<'p> Senders<'p> {
             errors: self.errors,
             ..Verdict::default()
         })
+    }
+
+    fn await_last(&mut self) -> Result<()> {
+        self.has_ended = true;
+        let deadline = Instant::now() + LAST_TIMEOUT;
+        while self.lines.iter().any(|(line, _)| line.is_waiting()) && Instant::now() < deadline {
+            self.turn()?;
+        }
+        let unanswered = self.lines.iter().filter(|(line, _)| line.is_waiting()).count();
+        if unanswered > 0 {
+            self.errors.insert("a send was never acknowledged".to_owned(), unanswered as u64);
+        }
+        Ok(())
     }
 
     fn turn(&mut self) -> Result<()> {
@@ -158,7 +198,12 @@ impl<'p> Senders<'p> {
         let mark = Mark { list: List::Normal, sender: 0, number: self.next, due_us: 0 };
         self.next += 1;
         self.scratch.clear();
-        self.peer.write_send(&mut self.scratch, &mark, &mark.text(self.message_bytes));
+        self.peer.write_send(
+            &mut self.scratch,
+            mark.number % self.rooms,
+            &mark,
+            &mark.text(self.message_bytes),
+        );
         *asked = Instant::now();
         line.send(&self.scratch)
     }

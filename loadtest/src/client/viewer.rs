@@ -2,24 +2,26 @@
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
-    net::SocketAddr,
     rc::Rc,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use mio::{Interest, Registry, Token, net::TcpStream};
+use mio::{Registry, Token};
 
 use super::{
     answer::{Answer, Answers, Position},
     connect::connect,
+    stream::{Stream, Target},
 };
 use crate::{audit::Received, peers::Peer};
 
 /// A viewer: asks, waits, takes note of what it got.
 pub(super) struct Viewer {
-    stream: TcpStream,
+    stream: Stream,
     /// Its number among all viewers that were ever opened: its name, and where it connects from.
     pub(super) nth: u32,
+    /// The room it watches; 0 is the one that is written to.
+    pub(super) room: u32,
     pub(super) position: Position,
     pub(super) received: Received,
     /// The beginning of an answer that came in pieces; mostly empty.
@@ -29,21 +31,22 @@ pub(super) struct Viewer {
 impl Viewer {
     /// Connects, and asks for events under `token`.
     pub(super) fn open(
-        server: SocketAddr,
+        server: &Target,
         nth: u32,
+        room: u32,
         start: Position,
         registry: &Registry,
         token: Token,
     ) -> Result<Self> {
-        let mut stream = TcpStream::from_std(connect(server, nth)?);
-        registry.register(&mut stream, token, Interest::READABLE)?;
-        Ok(Self { stream, nth, position: start, received: Received::default(), partial: Vec::new() })
+        let mut stream = connect(server, nth)?;
+        stream.register(registry, token)?;
+        Ok(Self { stream, nth, room, position: start, received: Received::default(), partial: Vec::new() })
     }
 
     /// Sends the next poll; `scratch` is overwritten.
     pub(super) fn ask(&mut self, peer: &dyn Peer, scratch: &mut Vec<u8>) -> Result<()> {
         scratch.clear();
-        peer.write_poll(scratch, self.nth, &self.position);
+        peer.write_poll(scratch, self.room, self.nth, &self.position);
         let written = self.stream.write(scratch).context("send a poll")?;
         ensure!(written == scratch.len(), "a poll of {} bytes does not fit into the socket", scratch.len());
         Ok(())

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use super::{Peer, Server, Start, directory_in};
 use crate::{
-    client::Position,
+    client::{Position, Target},
     mark::Mark,
     process::{Process, logged},
 };
@@ -47,14 +47,14 @@ impl Peer for Floor {
             Some((logged(log, "listening", "listen")?, logged(log, "listening", "send_listen")?))
         };
         let (polls, sends) = process.await_start(addresses)?;
-        Ok(Server { process, polls, sends, _directory: directory })
+        Ok(Server::new(process, Target::plain(polls), Target::plain(sends), directory))
     }
 
-    fn write_poll(&self, out: &mut Vec<u8>, _viewer: u32, _position: &Position) {
+    fn write_poll(&self, out: &mut Vec<u8>, _room: u32, _viewer: u32, _position: &Position) {
         out.extend_from_slice(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     }
 
-    fn write_send(&self, out: &mut Vec<u8>, _mark: &Mark, text: &str) {
+    fn write_send(&self, out: &mut Vec<u8>, _room: u32, _mark: &Mark, text: &str) {
         write!(out, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{text}", text.len())
             .expect("memory takes all writes");
     }

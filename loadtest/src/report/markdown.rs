@@ -2,27 +2,25 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{Report, Subject};
+use super::{Report, Subject, plot_name};
 use crate::{
     audit::Verdict,
-    bench::{Figure, Run},
+    compare::{Cell, Figure, Growth, Judged, Met, OURS, ROWS_ELSEWHERE, has_point},
     stats::Spread,
 };
 
-/// The contender whose ratios to the others are shown.
-const OURS: &str = "bigroom";
 /// What others may take of one core before the report warns of them.
 const NOISE_SHARE: f64 = 0.1;
 
 impl Report {
-    /// The whole report.
-    pub(crate) fn markdown(&self) -> String {
+    /// The whole report; plots are in files whose names begin with `stem`.
+    pub(crate) fn markdown(&self, stem: &str) -> String {
         let mut out = String::new();
-        self.write_all(&mut out).expect("memory takes all writes");
+        self.write_all(&mut out, stem).expect("memory takes all writes");
         out
     }
 
-    fn write_all(&self, out: &mut String) -> fmt::Result {
+    fn write_all(&self, out: &mut String, stem: &str) -> fmt::Result {
         writeln!(out, "# What it costs\n")?;
         if self.is_quick {
             writeln!(out, "**A quick run: it shows that everything works, not what it costs.**\n")?;
@@ -33,29 +31,70 @@ impl Report {
         )?;
         writeln!(
             out,
-            "Cells are the median of {} repeats (least to most). CPU is user and system time of the server's",
+            "Cells are the median of {} repeats (least to most), of three at most for a dear server. CPU is user and",
             self.repeats
         )?;
-        writeln!(out, "processes. A ratio is the median of the repeats' ratios.\n")?;
+        writeln!(
+            out,
+            "system time of the server's processes. A ratio is the median of the repeats' ratios. Runs: [{stem}.json]({stem}.json)\n"
+        )?;
+        self.write_targets(out)?;
         self.write_verdict(out)?;
-        for (name, story) in &self.stories {
+        for (name, story) in self.stories.iter().filter(|(name, _)| !has_point(name)) {
             self.write_scenario(out, name, story)?;
         }
+        self.write_growth(out, stem)?;
         self.write_conditions(out)
     }
 
+    fn write_targets(&self, out: &mut String) -> fmt::Result {
+        writeln!(out, "## Figures to beat\n")?;
+        if self.targets.iter().all(|judged| judged.met == Met::NotMeasured) {
+            return writeln!(out, "None of them is measured in the chapters that were played.\n");
+        }
+        writeln!(out, "| # | scenario | figure | target | stretch | measured | |")?;
+        writeln!(out, "| --- | --- | --- | --- | --- | --- | --- |")?;
+        for judged in self.targets.iter().filter(|judged| judged.met != Met::NotMeasured) {
+            let Judged { row, scenario, what, target, stretch, .. } = judged;
+            let stretch = stretch.as_deref().unwrap_or("-");
+            let mut measured = judged.measured.map_or("-".to_owned(), compact);
+            if let Some(for_stretch) = judged.measured_for_stretch {
+                measured += &format!("; for the stretch {}", compact(for_stretch));
+            }
+            let met = match judged.met {
+                Met::Stretch => "**stretch met**",
+                Met::Target => "**met**",
+                Met::Missed => "MISSED",
+                Met::NotMeasured => "-",
+            };
+            writeln!(out, "| {row} | {scenario} | {what} | {target} | {stretch} | {measured} | {met} |")?;
+        }
+        let mut unmeasured: Vec<String> = self
+            .targets
+            .iter()
+            .filter(|judged| judged.met == Met::NotMeasured)
+            .map(|judged| judged.row.to_string())
+            .collect();
+        unmeasured.dedup();
+        if !unmeasured.is_empty() {
+            writeln!(out, "\nNot (wholly) measured in this run: rows {}.", unmeasured.join(", "))?;
+        }
+        writeln!(out, "{ROWS_ELSEWHERE}\n")
+    }
+
     fn write_verdict(&self, out: &mut String) -> fmt::Result {
-        let word = if self.is_clean() { "clean" } else { "NOT CLEAN: the figures do not count" };
+        let word = if self.runs.are_clean() { "clean" } else { "NOT CLEAN: the figures do not count" };
         writeln!(out, "## Verdict: {word}\n")?;
         for Subject { name: contender, .. } in &self.subjects {
             let mut sum = Verdict::default();
             self.runs
+                .0
                 .iter()
                 .filter(|run| run.contender == *contender)
                 .for_each(|run| sum.add(&run.outcome.verdict));
             writeln!(out, "- {contender}: {}", sum.summary())?;
         }
-        if let Some(others) = self.others_share().filter(|others| others.median > NOISE_SHARE) {
+        if let Some(others) = self.runs.others_share().filter(|others| others.median > NOISE_SHARE) {
             writeln!(
                 out,
                 "\n**Noisy: other processes took {:.0} % of one core's time in the median of the runs.** Only large \
@@ -71,35 +110,74 @@ impl Report {
 
     fn write_scenario(&self, out: &mut String, name: &str, story: &str) -> fmt::Result {
         writeln!(out, "## {}{}\n\n{story}\n", name[..1].to_uppercase(), &name[1..])?;
-        let contenders = self.contenders(|run| run.scenario == name);
+        let played = self.runs.contenders(|run| run.scenario == name);
         let others: Vec<_> =
-            contenders.iter().filter(|other| **other != OURS && contenders.contains(&OURS)).collect();
+            played.iter().filter(|other| **other != OURS && played.contains(&OURS)).collect();
+        let absent: Vec<_> = self.absent.iter().filter(|absent| absent.scenario == name).collect();
         write!(out, "| |")?;
-        contenders.iter().try_for_each(|contender| write!(out, " {contender} |"))?;
+        played.iter().try_for_each(|contender| write!(out, " {contender} |"))?;
+        absent.iter().try_for_each(|absent| write!(out, " {} |", absent.contender))?;
         others.iter().try_for_each(|other| write!(out, " {OURS} / {other} |"))?;
-        writeln!(out, "\n| --- |{}", " --- |".repeat(contenders.len() + others.len()))?;
-        for figure in self.figures(name) {
-            let unit = if figure.unit().is_empty() { String::new() } else { format!(" ({})", figure.unit()) };
-            write!(out, "| {}{unit} |", figure.title())?;
-            for contender in &contenders {
-                let spread =
-                    Spread::of(self.values(name, contender, figure).into_iter().map(|(_, value)| value));
+        writeln!(out, "\n| --- |{}", " --- |".repeat(played.len() + absent.len() + others.len()))?;
+        for figure in self.runs.figures(name) {
+            write!(out, "| {}{} |", figure.title(), unit_of(figure))?;
+            for contender in &played {
+                let spread = self.runs.spread(name, contender, figure);
                 write!(out, " {} |", spread.map_or("-".to_owned(), |spread| shown(figure, spread)))?;
             }
+            absent.iter().try_for_each(|_| write!(out, " - |"))?;
             for other in &others {
-                let ratio = self.ratio(name, figure, other);
-                write!(
-                    out,
-                    " {} |",
-                    ratio.map_or("-".to_owned(), |spread| format!(
-                        "{:.2} ({:.2} to {:.2})",
-                        spread.median, spread.min, spread.max
-                    ))
-                )?;
+                let ours = Cell { scenario: name, contender: OURS, figure };
+                let ratio = self.runs.ratio(ours, Cell { contender: other, ..ours });
+                write!(out, " {} |", ratio.map_or("-".to_owned(), of_few_places))?;
             }
             writeln!(out)?;
         }
+        for absent in absent {
+            writeln!(out, "\n{} takes no part: {}.", absent.contender, absent.why)?;
+        }
         writeln!(out)
+    }
+
+    fn write_growth(&self, out: &mut String, stem: &str) -> fmt::Result {
+        let mut axes: Vec<&str> = self.growth.iter().map(|growth| growth.axis).collect();
+        axes.dedup();
+        for axis in axes {
+            let growths: Vec<&Growth> = self.growth.iter().filter(|growth| growth.axis == axis).collect();
+            let Some(first) = growths.first() else { continue };
+            writeln!(out, "## Growth: {} against {}\n", first.figure.title(), first.label)?;
+            let name =
+                format!("growth, {} {}", first.points.first().map_or(0, |(point, _)| *point), first.label);
+            if let Some((_, story)) = self.stories.iter().find(|(of, _)| *of == name) {
+                writeln!(out, "{story}\n")?;
+            }
+            writeln!(out, "![plot]({})\n", plot_name(stem, axis))?;
+            write!(out, "| {} |", first.label)?;
+            growths
+                .iter()
+                .try_for_each(|growth| write!(out, " {}{} |", growth.contender, unit_of(growth.figure)))?;
+            writeln!(out, "\n| --- |{}", " --- |".repeat(growths.len()))?;
+            let mut points: Vec<u32> =
+                growths.iter().flat_map(|growth| growth.points.iter().map(|(point, _)| *point)).collect();
+            points.sort_unstable();
+            points.dedup();
+            for point in points {
+                write!(out, "| {point} |")?;
+                for growth in &growths {
+                    let spread = growth.points.iter().find(|(of, _)| *of == point).map(|(_, spread)| *spread);
+                    write!(
+                        out,
+                        " {} |",
+                        spread.map_or("-".to_owned(), |spread| shown(growth.figure, spread))
+                    )?;
+                }
+                writeln!(out)?;
+            }
+            writeln!(out)?;
+            growths.iter().try_for_each(|growth| writeln!(out, "- {}", growth.sentence()))?;
+            writeln!(out)?;
+        }
+        Ok(())
     }
 
     fn write_conditions(&self, out: &mut String) -> fmt::Result {
@@ -117,7 +195,7 @@ impl Report {
             "- {:.0} s in all; load average {} before, {} after",
             self.duration_s, machine.load, self.load_after
         )?;
-        if let Some(others) = self.others_share() {
+        if let Some(others) = self.runs.others_share() {
             writeln!(
                 out,
                 "- Other processes took {:.1} % of one core's time in the median of the runs, {:.1} % in the worst",
@@ -131,52 +209,26 @@ impl Report {
         }
         Ok(())
     }
+}
 
-    /// Who played, in the order of their first run.
-    fn contenders(&self, wanted: impl Fn(&Run) -> bool) -> Vec<&'static str> {
-        let mut names = Vec::new();
-        for run in self.runs.iter().filter(|run| wanted(run)) {
-            if !names.contains(&run.contender) {
-                names.push(run.contender);
-            }
-        }
-        names
+fn unit_of(figure: Figure) -> String {
+    if figure.unit().is_empty() { String::new() } else { format!(" ({})", figure.unit()) }
+}
+
+fn of_few_places(spread: Spread) -> String {
+    if spread.median < 0.1 {
+        format!("{:.3} ({:.3} to {:.3})", spread.median, spread.min, spread.max)
+    } else {
+        format!("{:.2} ({:.2} to {:.2})", spread.median, spread.min, spread.max)
     }
+}
 
-    /// Figures of a scenario, in the order of the contender that has most.
-    fn figures(&self, scenario: &str) -> Vec<Figure> {
-        let runs = self.runs.iter().filter(|run| run.scenario == scenario);
-        let longest = runs.max_by_key(|run| run.outcome.figures.len());
-        longest.map(|run| run.outcome.figures.iter().map(|(figure, _)| *figure).collect()).unwrap_or_default()
-    }
-
-    /// Values of a figure, with the repeat each is from.
-    fn values(&self, scenario: &str, contender: &str, figure: Figure) -> Vec<(u32, f64)> {
-        self.runs
-            .iter()
-            .filter(|run| run.scenario == scenario && run.contender == contender)
-            .filter_map(|run| Some((run.repeat, run.outcome.figures.iter().find(|(of, _)| *of == figure)?.1)))
-            .collect()
-    }
-
-    /// Ours to another's, repeat by repeat.
-    fn ratio(&self, scenario: &str, figure: Figure, other: &str) -> Option<Spread> {
-        let theirs = self.values(scenario, other, figure);
-        let ratios = self.values(scenario, OURS, figure).into_iter().filter_map(|(repeat, ours)| {
-            let (_, theirs) = theirs.iter().find(|(of, _)| *of == repeat)?;
-            Some(ours / theirs)
-        });
-        Spread::of(ratios)
-    }
-
-    /// What others took of the machine, as a share of one core.
-    fn others_share(&self) -> Option<Spread> {
-        Spread::of(
-            self.runs
-                .iter()
-                .filter_map(|run| run.outcome.spent)
-                .map(|spent| spent.others_cpu_s / spent.wall_s),
-        )
+/// A ratio or a value, without more digits than it deserves.
+fn compact(spread: Spread) -> String {
+    if spread.median < 100.0 {
+        of_few_places(spread)
+    } else {
+        format!("{:.0} ({:.0} to {:.0})", spread.median, spread.min, spread.max)
     }
 }
 
@@ -187,7 +239,11 @@ fn shown(figure: Figure, spread: Spread) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{bench::Outcome, machine::Machine};
+    use crate::{
+        compare::{Outcome, Run, Runs},
+        machine::Machine,
+        report::Absent,
+    };
 
     fn run(contender: &'static str, repeat: u32, value: f64, lost: u64) -> Run {
         let verdict = Verdict { acknowledged: 1, received: 10, lost, ..Verdict::default() };
@@ -196,8 +252,13 @@ mod tests {
     }
 
     fn report(runs: Vec<Run>) -> Report {
+        let absent = Absent {
+            scenario: "storm".to_owned(),
+            contender: "pushpin",
+            why: "it is far too dear".to_owned(),
+        };
         Report {
-            command: "loadtest bench".to_owned(),
+            command: "loadtest compare".to_owned(),
             machine: Machine::look(),
             load_after: String::new(),
             duration_s: 1.0,
@@ -205,8 +266,11 @@ mod tests {
             is_quick: false,
             subjects: vec![Subject { name: "bigroom", about: "ours".to_owned() }],
             stories: vec![("storm".to_owned(), "Many messages.".to_owned())],
+            absent: vec![absent],
             notes: Vec::new(),
-            runs,
+            targets: Vec::new(),
+            growth: Vec::new(),
+            runs: Runs(runs),
         }
     }
 
@@ -218,17 +282,34 @@ mod tests {
             run("floor", 1, 1.0, 0),
             run("bigroom", 1, 3.0, 0),
         ]);
-        let text = report.markdown();
-        assert!(text.contains("| server CPU a message delivered (µs) | 11.5 (3.00 to 20.0) | 5.50 (1.00 to 10.0) | 2.50 (2.00 to 3.00) |"), "{text}");
+        let text = report.markdown("cost");
+        assert!(text.contains("| server CPU a message delivered (µs) | 11.5 (3.00 to 20.0) | 5.50 (1.00 to 10.0) | - | 2.50 (2.00 to 3.00) |"), "{text}");
         assert!(text.contains("## Verdict: clean"), "{text}");
     }
 
     #[test]
     fn lost_message_is_said_first() {
         let report = report(vec![run("bigroom", 0, 20.0, 3)]);
-        assert!(!report.is_clean());
-        let text = report.markdown();
+        assert!(!report.runs.are_clean());
+        let text = report.markdown("cost");
         assert!(text.contains("NOT CLEAN"), "{text}");
         assert!(text.contains("10 received, 3 lost"), "{text}");
+    }
+
+    #[test]
+    fn absent_contender_is_there_with_its_reason() {
+        let text = report(vec![run("bigroom", 0, 20.0, 0)]).markdown("cost");
+        assert!(text.contains("| | bigroom | pushpin |"), "{text}");
+        assert!(text.contains("pushpin takes no part: it is far too dear."), "{text}");
+    }
+
+    #[test]
+    fn figures_to_beat_come_before_everything_else() {
+        let runs = vec![run("bigroom", 0, 0.7, 0), run("nchan", 0, 1.5, 0), run("floor", 0, 0.5, 0)];
+        let mut report = report(runs);
+        report.targets = crate::compare::judge(&report.runs);
+        let text = report.markdown("cost");
+        assert!(text.contains("| 3 | storm | server CPU a message delivered | ≤ 0.5 × nchan | ≤ 1.3 × floor | 0.47 (0.47 to 0.47); for the stretch 1.40 (1.40 to 1.40) | **met** |"), "{text}");
+        assert!(text.find("Figures to beat") < text.find("Verdict"), "{text}");
     }
 }

@@ -1,0 +1,152 @@
+use super::*;
+use crate::run::facts::{Numbers, Oddities};
+
+const NORMAL: usize = List::Normal.index();
+
+fn numbers(pairs: impl IntoIterator<Item = (u64, u32)>) -> Numbers {
+    let mut numbers = Numbers::default();
+    pairs.into_iter().for_each(|(seq, number)| assert!(numbers.note(seq, number)));
+    numbers
+}
+
+/// Three normal messages, which two readers got to the end.
+fn good() -> RunOutcome {
+    let mut facts = Facts { sent: [0, 3], received: [0, 6], spanned: [0, 6], ..Facts::default() };
+    let list = &mut facts.room(0)[NORMAL];
+    list.acknowledged = numbers([(5, 0), (6, 1), (7, 2)]);
+    list.seen = numbers([(5, 0), (6, 1), (7, 2)]);
+    list.ends = [(8, 2)].into();
+    list.starts = [(5, 2)].into();
+    RunOutcome { facts, ..RunOutcome::default() }
+}
+
+/// Findings after a change of a good run.
+fn findings(change: impl FnOnce(&mut RunOutcome)) -> Vec<String> {
+    let mut outcome = good();
+    change(&mut outcome);
+    let verdict = RunVerdict::of(&outcome, &Expect::default());
+    verdict.findings.iter().map(|finding| format!("{} {}", finding.count, finding.what)).collect()
+}
+
+#[test]
+fn good_run_counts() {
+    assert_eq!(findings(|_| {}), Vec::<String>::new());
+}
+
+#[test]
+fn reader_that_ends_early_has_lost() {
+    assert_eq!(
+        findings(|run| run.facts.room(0)[NORMAL].ends = [(8, 1), (6, 1)].into()),
+        ["2 lost normal messages"]
+    );
+    assert_eq!(
+        findings(|run| run.facts.room(0)[NORMAL].ends = [(8, 1), (0, 1)].into()),
+        ["3 lost normal messages"]
+    );
+}
+
+#[test]
+fn reader_that_begins_late_in_an_empty_list_has_lost() {
+    assert_eq!(
+        findings(|run| run.facts.room(0)[NORMAL].starts = [(6, 1)].into()),
+        ["1 lost normal messages"]
+    );
+}
+
+#[test]
+fn other_message_than_acknowledged_is_found() {
+    let swapped = |run: &mut RunOutcome| run.facts.room(0)[NORMAL].seen = numbers([(5, 1), (6, 0), (7, 2)]);
+    assert_eq!(findings(swapped), ["2 readers saw another message under the same sequence number"]);
+}
+
+#[test]
+fn message_twice_in_the_log_is_found() {
+    let doubled =
+        |run: &mut RunOutcome| run.facts.room(0)[NORMAL].seen = numbers([(5, 0), (6, 1), (7, 2), (8, 2)]);
+    assert_eq!(findings(doubled), ["1 messages twice in the log"]);
+}
+
+#[test]
+fn message_that_was_never_sent_is_found() {
+    let more =
+        |run: &mut RunOutcome| run.facts.room(0)[NORMAL].seen = numbers([(5, 0), (6, 1), (7, 2), (8, 3)]);
+    assert_eq!(findings(more), ["1 messages that were never sent"]);
+}
+
+#[test]
+fn every_oddity_spoils_the_run() {
+    let changes: [fn(&mut Oddities); 10] = [
+        |odd| odd.repeated[0] = 1,
+        |odd| odd.out_of_order[1] = 1,
+        |odd| odd.dissent = 1,
+        |odd| odd.unknown = 1,
+        |odd| odd.priority_after_normal = 1,
+        |odd| odd.gap_arithmetic = 1,
+        |odd| odd.epoch_changes = 1,
+        |odd| odd.answer_rules = 1,
+        |odd| odd.early_empty = 1,
+        |odd| odd.send_order = 1,
+    ];
+    for (nth, change) in changes.into_iter().enumerate() {
+        let found = findings(|run| {
+            change(&mut run.facts.oddities);
+            run.facts.received[0] = run.facts.oddities.repeated[0];
+        });
+        assert_eq!(found.len(), 1, "{nth}: {found:?}");
+    }
+}
+
+#[test]
+fn loss_is_counted_and_accounted_for() {
+    let found = findings(|run| {
+        run.facts.oddities.lost[NORMAL] = 1;
+        run.facts.received[NORMAL] = 5;
+    });
+    assert_eq!(found, ["1 lost normal messages"]);
+    let found = findings(|run| run.facts.received[NORMAL] = 5);
+    assert_eq!(found, ["1 sequence numbers unaccounted for"]);
+}
+
+#[test]
+fn skips_are_for_the_profile_to_allow_in_the_normal_list_alone() {
+    let mut outcome = good();
+    outcome.facts.skipped = [1, 1];
+    outcome.facts.spanned = [1, 7];
+    let expect = Expect { normal_gap: true, ..Expect::default() };
+    let verdict = RunVerdict::of(&outcome, &expect);
+    assert_eq!(verdict.findings, [Finding { what: "skipped priority messages".to_owned(), count: 1 }]);
+    assert_eq!(verdict.remarks, [Finding { what: "skipped normal messages".to_owned(), count: 1 }]);
+}
+
+#[test]
+fn errors_spoil_unless_expected() {
+    let failed = |run: &mut RunOutcome| run.totals.add_error("poll 503 node_full", 2);
+    assert_eq!(findings(failed), ["2 poll 503 node_full"]);
+    let mut outcome = good();
+    failed(&mut outcome);
+    let expect = Expect { errors: vec!["poll 503*".to_owned()], ..Expect::default() };
+    assert!(RunVerdict::of(&outcome, &expect).is_clean());
+}
+
+#[test]
+fn silence_shows_nothing() {
+    let verdict = RunVerdict::of(&RunOutcome::default(), &Expect::default());
+    assert!(!verdict.is_clean());
+}
+
+#[test]
+fn bounds_on_latency_and_lateness_hold() {
+    let mut outcome = good();
+    let mut recorder = crate::run::latencies::LatencyRecorder::new();
+    recorder.record(2_000_000, 10);
+    outcome.ages[0] = recorder.take();
+    outcome.totals.due = [0, 3];
+    outcome.totals.late = [0, 2];
+    let expect = Expect {
+        priority_p99_max: Some(std::time::Duration::from_secs(1)),
+        late_share_max: 0.5,
+        ..Expect::default()
+    };
+    let verdict = RunVerdict::of(&outcome, &expect);
+    assert_eq!(verdict.findings.len(), 2, "{verdict:?}");
+}

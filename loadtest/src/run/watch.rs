@@ -1,0 +1,189 @@
+//! The server's side of a run, and what the load test takes itself, once a second.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::SyncSender,
+    },
+    time::Duration,
+};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{
+    RunPlan, Target,
+    clock::Clock,
+    crowd::tally::Second,
+    outcome::{Sample, ServerSample},
+};
+use crate::measure::Tree;
+
+/// How long a server may take over its metrics.
+const SCRAPE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Most bytes of metrics that are read.
+const METRICS_BYTES_MAX: u64 = 4 << 20;
+/// Longest sleep: how soon the end of a run is seen.
+const NAP: Duration = Duration::from_millis(50);
+
+/// Counters of the last second, to tell what happened since.
+#[derive(Clone, Copy, Default)]
+struct Before {
+    own_cpu_s: f64,
+    tree_cpu_s: Option<f64>,
+    metrics: Metrics,
+}
+
+/// What metrics tell, summed over servers.
+#[derive(Clone, Copy, Default, PartialEq, Debug)]
+struct Metrics {
+    cpu_s: Option<f64>,
+    memory_bytes: Option<f64>,
+    parked_polls: Option<f64>,
+    connections: Option<f64>,
+    polls: Option<f64>,
+    requests_saved: Option<f64>,
+    online_users: Option<f64>,
+    pressure_step: Option<f64>,
+    priority_gap: Option<f64>,
+}
+
+/// Looks once a second, until `ended`.
+pub(super) fn watch(plan: &RunPlan, clock: Clock, seconds: &SyncSender<(bool, Second)>, ended: &AtomicBool) {
+    let mut before = Before::default();
+    look(plan, &mut before);
+    clock.await_start();
+    for at_s in 0.. {
+        let due_us = u64::from(at_s + 1) * 1_000_000;
+        while !clock.until(due_us).is_zero() {
+            if ended.load(Ordering::Relaxed) {
+                return;
+            }
+            std::thread::sleep(clock.until(due_us).min(NAP));
+        }
+        let sample = Sample { at_s, ..look(plan, &mut before) };
+        let second = Second { sample, ..Second::default() };
+        if seconds.send((false, second)).is_err() {
+            return;
+        }
+    }
+}
+
+/// User and system time of this process (seconds).
+pub(super) fn own_cpu_s() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// Resident memory of this process (bytes).
+pub(super) fn own_memory_bytes() -> u64 {
+    resident_bytes("/proc/self/statm").unwrap_or(0)
+}
+
+fn resident_bytes(path: &str) -> Option<u64> {
+    let pages: u64 = fs::read_to_string(path).ok()?.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+fn look(plan: &RunPlan, before: &mut Before) -> Sample {
+    let own_cpu_s = own_cpu_s();
+    let mut sample = Sample {
+        client_cpu_s: own_cpu_s - before.own_cpu_s,
+        client_memory_bytes: own_memory_bytes(),
+        ..Sample::default()
+    };
+    before.own_cpu_s = own_cpu_s;
+    if plan.watches && (plan.server_pid.is_some() || !plan.ops.is_empty()) {
+        sample.server = Some(look_at_server(plan, before));
+    }
+    sample
+}
+
+fn look_at_server(plan: &RunPlan, before: &mut Before) -> ServerSample {
+    let mut metrics = Metrics::default();
+    for target in &plan.ops {
+        if let Some(text) = scrape(target) {
+            metrics.add(&text);
+        }
+    }
+    let tree_cpu_s = plan.server_pid.and_then(|pid| Tree::of(pid).cpu().ok()).map(|cpu| cpu.as_secs_f64());
+    // Resident rather than proportional: the latter walks all pages under a lock that the server wants, too.
+    let resident = plan.server_pid.and_then(|pid| resident_bytes(&format!("/proc/{pid}/statm")));
+    let since = |now: Option<f64>, then: Option<f64>| now.zip(then).map(|(now, then)| (now - then).max(0.0));
+    let count = |value: Option<f64>| value.map(|value| value as u64);
+    let then = before.metrics;
+    let sample = ServerSample {
+        cpu_s: since(tree_cpu_s, before.tree_cpu_s).or_else(|| since(metrics.cpu_s, then.cpu_s)),
+        memory_bytes: resident.or(count(metrics.memory_bytes)),
+        parked_polls: count(metrics.parked_polls),
+        connections: count(metrics.connections),
+        polls: count(since(metrics.polls, then.polls)),
+        requests_saved: count(since(metrics.requests_saved, then.requests_saved)),
+        online_users: count(metrics.online_users),
+        pressure_step: count(metrics.pressure_step),
+        priority_gap: count(metrics.priority_gap),
+    };
+    before.tree_cpu_s = tree_cpu_s;
+    before.metrics = metrics;
+    sample
+}
+
+/// The metrics of a server, if it tells them in time.
+fn scrape(target: &Target) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&target.address, SCRAPE_TIMEOUT).ok()?;
+    stream.set_read_timeout(Some(SCRAPE_TIMEOUT)).ok()?;
+    // HTTP/1.0: the end of the body is the end of the connection.
+    write!(stream, "GET /metrics HTTP/1.0\r\nHost: {}\r\n\r\n", target.authority).ok()?;
+    let mut text = String::new();
+    stream.take(METRICS_BYTES_MAX).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+impl Metrics {
+    /// Adds those of a server.
+    fn add(&mut self, text: &str) {
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let Some((series, value)) = line.rsplit_once(' ') else { continue };
+            let Ok(value) = value.parse::<f64>() else { continue };
+            let name = series.split('{').next().unwrap_or(series);
+            let field = match name {
+                "process_cpu_seconds_total" => &mut self.cpu_s,
+                "process_resident_memory_bytes" => &mut self.memory_bytes,
+                "bigroom_parked_polls" => &mut self.parked_polls,
+                "bigroom_connections" => &mut self.connections,
+                "bigroom_polls_total" => &mut self.polls,
+                "bigroom_requests_saved_total" => &mut self.requests_saved,
+                "bigroom_online_users" => &mut self.online_users,
+                "bigroom_priority_gap_total" => &mut self.priority_gap,
+                "bigroom_pressure_step" => {
+                    self.pressure_step = Some(self.pressure_step.unwrap_or(0.0).max(value));
+                    continue;
+                }
+                _ => continue,
+            };
+            *field = Some(field.unwrap_or(0.0) + value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_of_a_metric_add_up() {
+        let mut metrics = Metrics::default();
+        let text = "# HELP x\nbigroom_polls_total{outcome=\"ready\"} 3\nbigroom_polls_total{outcome=\"woken\"} 4\nbigroom_pressure_step 1\nbigroom_polls_totality 9\nnonsense\n";
+        metrics.add(text);
+        metrics.add("bigroom_polls_total{outcome=\"ready\"} 10\nbigroom_pressure_step 0\n");
+        assert_eq!((metrics.polls, metrics.pressure_step, metrics.cpu_s), (Some(17.0), Some(1.0), None));
+    }
+
+    #[test]
+    fn own_process_takes_time_and_memory() {
+        assert!(own_cpu_s() > 0.0);
+        assert!(own_memory_bytes() > 100_000);
+    }
+}
