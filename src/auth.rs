@@ -5,6 +5,8 @@
 //! `ring`'s, the form of a token is `jsonwebtoken`'s, and what is in it is judged here.
 
 mod fresh;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod grant;
 mod keys;
 mod signatures;

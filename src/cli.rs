@@ -22,6 +22,8 @@ use crate::{
 pub enum Action {
     /// Run a server.
     Serve(Box<Config>),
+    /// Run a statsvr, which counts viewers for other nodes.
+    Statsvr(Box<Config>),
     /// Print this on stdout: a token, a key, help.
     Print(String),
 }
@@ -58,6 +60,8 @@ struct Cli {
 enum Command {
     /// Run a server, all roles in one process
     Serve(ServeArgs),
+    /// Run a statsvr: counts the viewers of other nodes
+    Statsvr(StatsvrArgs),
     /// Print a token, signed by a key of the key file
     Token(TokenArgs),
     /// Print a JWK Set with one new key, for --auth-key-file
@@ -88,6 +92,26 @@ struct ServeArgs {
     /// Allow an address other than loopback without keys
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     insecure: Option<String>,
+}
+
+/// Flags that are left out are looked up in BIGROOM_… variables and in the configuration file.
+#[derive(Args, Debug)]
+struct StatsvrArgs {
+    /// Where other nodes reach it (gRPC); as it stands among the nodes [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// All statsvrs of the cluster, this one among them, with commas between [default: this one alone]
+    #[arg(long, value_name = "ADDRESSES")]
+    nodes: Option<String>,
+    /// Where metrics, health and readiness are served [default: 127.0.0.1:9090]
+    #[arg(long, value_name = "ADDRESS")]
+    ops_listen: Option<String>,
+    /// Directory of the numbers over time [default: ./data]
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<String>,
+    /// Configuration file [default: none, or the one that BIGROOM_CONFIG names]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -145,6 +169,7 @@ pub fn parse(
     };
     match cli.command {
         Command::Serve(args) => Ok(Action::Serve(Box::new(args.config(env)?))),
+        Command::Statsvr(args) => Ok(Action::Statsvr(Box::new(args.config(env)?))),
         Command::Token(args) => args.token(env).map(|token| Action::Print(token + "\n")),
         Command::Key(args) => args.key().map(Action::Print),
     }
@@ -159,6 +184,21 @@ impl ServeArgs {
             ("sects", self.sects),
             ("auth_key_file", self.auth_key_file),
             ("insecure", self.insecure),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)))
+        .collect();
+        Ok(Config::load(&flags, env, self.config)?)
+    }
+}
+
+impl StatsvrArgs {
+    fn config(self, env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Config, Failure> {
+        let flags: Vec<_> = [
+            ("stats.listen", self.listen),
+            ("stats.nodes", self.nodes),
+            ("ops_listen", self.ops_listen),
+            ("data_dir", self.data_dir),
         ]
         .into_iter()
         .filter_map(|(key, value)| Some((key, value?)))

@@ -5,7 +5,10 @@
 
 mod cors;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod keys;
+mod nodes;
 mod setting;
 mod sources;
 
@@ -21,6 +24,7 @@ use std::{
 pub use cors::CorsOrigins;
 pub use error::ConfigError;
 pub use keys::{env_names, key_names};
+pub use nodes::NodeAddresses;
 use room::{List, PerList, PollPolicy, Retention};
 pub use sources::{CONFIG_FILE_VARIABLE, VARIABLES_OF_THE_BUILD};
 
@@ -52,6 +56,12 @@ pub const ROOMS_CACHED_MAX_DEFAULT: usize = 1_000_000;
 pub const CACHE_BYTES_MAX_DEFAULT: ByteSize = ByteSize(512 << 20);
 /// How long after their last poll a user counts as online.
 pub const ONLINE_WINDOW_DEFAULT: Duration = Duration::from_secs(30);
+/// Where a statsvr of its own is reached by other nodes, unless configured.
+pub const STATS_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7070);
+/// Rooms whose viewers are counted.
+pub const STATS_ROOMS_MAX_DEFAULT: usize = 1_000_000;
+/// Names of a room that the list of its viewers keeps.
+pub const STATS_NAMES_PER_ROOM_MAX_DEFAULT: usize = 100_000;
 /// How long the id of a send is remembered.
 pub const IDEMPOTENCY_WINDOW_DEFAULT: Duration = Duration::from_secs(5 * 60);
 /// Longest time from a request's first byte to the end of its headers.
@@ -88,6 +98,8 @@ pub struct Config {
     pub retention: PerList<Retention>,
     /// Who counts as online.
     pub online: Online,
+    /// Where viewers are counted.
+    pub stats: Stats,
     /// How long sends can be repeated.
     pub idempotency: Idempotency,
     /// The public listener.
@@ -132,6 +144,19 @@ pub struct Limits {
 pub struct Online {
     /// How long after their last poll a user counts as online.
     pub window: Duration,
+}
+
+/// `[stats]`: where viewers are counted.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Stats {
+    /// Where `bigroom statsvr` is reached by other nodes. Port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// The statsvrs of the cluster. `bigroom serve` counts by itself when there are none.
+    pub nodes: NodeAddresses,
+    /// Rooms whose viewers are counted.
+    pub rooms_max: usize,
+    /// Names of a room that the list of its viewers keeps.
+    pub names_per_room_max: usize,
 }
 
 /// `[idempotency]`: how long sends can be repeated.
@@ -271,6 +296,12 @@ impl Default for Config {
             limits: Limits::default(),
             retention: PerList::from_fn(Retention::default_of),
             online: Online { window: ONLINE_WINDOW_DEFAULT },
+            stats: Stats {
+                listen: STATS_LISTEN_DEFAULT,
+                nodes: NodeAddresses::default(),
+                rooms_max: STATS_ROOMS_MAX_DEFAULT,
+                names_per_room_max: STATS_NAMES_PER_ROOM_MAX_DEFAULT,
+            },
             idempotency: Idempotency { window: IDEMPOTENCY_WINDOW_DEFAULT },
             http: Http {
                 header_timeout: HEADER_TIMEOUT_DEFAULT,

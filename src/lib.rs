@@ -7,6 +7,8 @@ pub mod auth;
 pub mod canary;
 pub mod cli;
 pub mod config;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod logging;
 pub mod metrics;
 pub mod nofile;
@@ -15,4 +17,5 @@ pub mod proxy;
 pub mod reload;
 pub mod serve;
 pub mod shutdown;
+pub mod statistics;
 pub mod tls;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use bigroom::{
     cli::{self, Action, Failure},
-    logging, serve,
+    logging, serve, statistics,
 };
 
 fn main() -> ExitCode {
@@ -29,6 +29,10 @@ fn run() -> Result<(), Failure> {
         Action::Serve(config) => {
             logging::init(&config.log)?;
             serve::run(*config)?;
+        }
+        Action::Statsvr(config) => {
+            logging::init(&config.log)?;
+            statistics::run(&config)?;
         }
     }
     Ok(())

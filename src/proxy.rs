@@ -11,9 +11,13 @@ mod cors;
 mod events;
 mod fields;
 mod front;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod head;
 mod http2;
+mod line;
 mod listener;
+mod presence;
 mod request;
 mod response;
 mod routes;

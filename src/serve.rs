@@ -26,6 +26,7 @@ use crate::{
     proxy::{Front, FrontParts, Workers, bind},
     reload::{RELOAD_INTERVAL, Reloader},
     shutdown::Shutdown,
+    statistics::{self, Audience, Signals, Statistics},
     tls,
 };
 
@@ -80,13 +81,20 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         warn!("{shortfall}");
     }
 
+    let statistics = Statistics::start(&config, Arc::clone(&store) as Arc<dyn Store>)?;
+    let audience = Arc::new(Audience(Arc::clone(statistics.stats())));
+    let signals: Arc<dyn NoticeSink> = Arc::new(Signals(Arc::clone(statistics.stats())));
     let limits = send_limits(&config);
     let sendsvr = Sendsvr::new(Arc::clone(&store) as Arc<dyn Store>, limits);
-    let rooms = Rooms::new(Arc::clone(&store) as Arc<dyn Store>, recv_options(&config, workers, options));
+    let rooms =
+        Rooms::new(Arc::clone(&store) as Arc<dyn Store>, recv_options(&config, workers, options), audience);
     sendsvr.add_recvsvr(&(Arc::clone(&rooms) as Arc<dyn NoticeSink>));
+    sendsvr.add_recvsvr(&signals);
     let parts = FrontParts {
         store: Arc::clone(&store) as Arc<dyn Store>,
         rooms: Arc::clone(&rooms),
+        stats: Arc::clone(statistics.stats()),
+        workers,
         sender: Arc::clone(&sendsvr) as Arc<dyn SendService>,
         send_limits: limits,
         verifier,
@@ -96,7 +104,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let _reloader = Reloader::start(watched, RELOAD_INTERVAL);
     let workers = Workers::start(&front, tls.as_ref(), listeners)?;
 
-    let node = Node { front, store, sendsvr, rooms, shutdown, handle };
+    let node = Node { front, store, sendsvr, rooms, statistics, _signals: signals, shutdown, handle };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().thread_name("background").build()?;
     runtime.block_on(node.live(ops, workers))
@@ -108,6 +116,9 @@ struct Node {
     store: Arc<RocksStore>,
     sendsvr: Arc<Sendsvr>,
     rooms: Arc<Rooms>,
+    statistics: Statistics,
+    /// Told for as long as it lives.
+    _signals: Arc<dyn NoticeSink>,
     shutdown: Shutdown,
     handle: PrometheusHandle,
 }
@@ -118,11 +129,14 @@ impl Node {
         let health = Arc::clone(&self.store);
         let readiness = Arc::new(Readiness::new(move || health.health().map_err(|error| error.to_string())));
         let (end_ops, ops_ended) = tokio::sync::oneshot::channel::<()>();
-        let rooms = Arc::clone(&self.rooms);
+        let (rooms, stats) = (Arc::clone(&self.rooms), Arc::clone(self.statistics.stats()));
         let serving = tokio::spawn(ops::serve(
             TcpListener::from_std(ops)?,
             self.handle.clone(),
-            Arc::new(move || rooms.refresh_metrics()),
+            Arc::new(move || {
+                rooms.refresh_metrics();
+                statistics::refresh_metrics(&stats);
+            }),
             Arc::clone(&readiness),
             // Either way the listener ends: by word, or because the node is gone.
             async { drop(ops_ended.await) },
@@ -137,10 +151,13 @@ impl Node {
         tokio::time::sleep(DRAIN_NOTICE.min(self.shutdown.grace() / 4)).await;
         // Twice: sends run on the workers, so they must be done before those stop; and what a worker still served
         // until it stopped may have begun more.
-        self.finish_sends(deadline).await;
+        Self::finish_sends(&self.sendsvr, deadline).await;
         // Joining the threads blocks; the ops listener goes on meanwhile.
         tokio::task::spawn_blocking(move || workers.stop(deadline)).await?;
-        self.finish_sends(deadline).await;
+        Self::finish_sends(&self.sendsvr, deadline).await;
+        // After the workers: what they gathered last is counted.
+        let statistics = self.statistics;
+        tokio::task::spawn_blocking(move || statistics.stop()).await?;
         maintenance.abort();
         if tokio::time::timeout(CLOSE_RESERVE, self.store.close()).await.is_err() {
             warn!("the log took too long to close: nothing is lost, the next start reads it again");
@@ -153,8 +170,8 @@ impl Node {
         Ok(())
     }
 
-    async fn finish_sends(&self, deadline: Instant) {
-        if tokio::time::timeout_at(deadline.into(), self.sendsvr.drain()).await.is_err() {
+    async fn finish_sends(sendsvr: &Sendsvr, deadline: Instant) {
+        if tokio::time::timeout_at(deadline.into(), sendsvr.drain()).await.is_err() {
             warn!("sends were still under way at the end of the grace");
         }
     }

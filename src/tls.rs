@@ -105,6 +105,16 @@ impl ResolvesServerCert for Identity {
     }
 }
 
+/// Fuzz target of certificate and key files: the bytes are either of the two, and both with a blank line between them.
+///
+/// # Panics
+/// Never.
+#[cfg(any(test, fuzzing))]
+pub fn fuzz_identity(data: &[u8]) {
+    let halves = data.windows(2).position(|two| two == b"\n\n").map_or((data, data), |at| data.split_at(at));
+    let _ = identity(halves.0, halves.1);
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

@@ -37,6 +37,7 @@ fn help_and_version_are_printed() {
     for (args, part) in [
         (&["--help"][..], "Usage: bigroom <COMMAND>"),
         (&["serve", "--help"], "--ops-listen <ADDRESS>"),
+        (&["statsvr", "--help"], "--nodes <ADDRESSES>"),
         (&["token", "--help"], "--ttl <DURATION>"),
         (&["--version"], concat!("bigroom ", env!("CARGO_PKG_VERSION"), "\n")),
     ] {
@@ -60,6 +61,15 @@ fn bad_arguments_are_one_line_and_exit_code_2() {
         (&["serve", "--data-dir", ""], &["data_dir", "must be a path"]),
         (&["serve", "--listen", "127.0.0.1:1", "--listen", "127.0.0.1:2"], &["--listen", "multiple times"]),
         (&["serve", "more"], &["'more'"]),
+        (&["serve", "--nodes", "127.0.0.1:1"], &["'--nodes'"]),
+        (&["statsvr", "--listen", "here"], &["stats.listen", "\"here\"", "must be an address", "--listen"]),
+        (&["statsvr", "--nodes", "here"], &["stats.nodes", "here", "addresses", "--nodes"]),
+        (&["statsvr", "--nodes", "127.0.0.1:0"], &["stats.nodes", "127.0.0.1:0"]),
+        (&["statsvr", "--nodes", "a:1,a:1"], &["stats.nodes", "none twice"]),
+        (&["statsvr", "--ops-listen", "1"], &["ops_listen", "\"1\"", "--ops-listen"]),
+        (&["statsvr", "--data-dir", ""], &["data_dir", "must be a path"]),
+        (&["statsvr", "--auth-key-file", "k"], &["'--auth-key-file'"]),
+        (&["statsvr", "more"], &["'more'"]),
         (&["token"], &["--sub", "--room"]),
         (&["token", "--sub", "a b", "--room", "*"], &["--sub", "a b", "A-Z a-z 0-9"]),
         (&["token", "--sub", "u", "--room", "*", "--role", "king"], &["--role", "king", "moderator"]),
@@ -78,6 +88,14 @@ fn bad_configuration_is_one_line_and_exit_code_2() {
     fs::write(dir.path().join("bad.toml"), "[limits]\nroom_rate = -1\n").unwrap();
     fs::write(dir.path().join("unknown.toml"), "[limits]\nroomrate = 1\n").unwrap();
     fs::write(dir.path().join("broken.toml"), "[limits\n").unwrap();
+    let stats = [("BIGROOM_STATS__NODES", "nowhere")];
+    for command in ["serve", "statsvr"] {
+        assert_refused(
+            &bigroom(&[command], &stats, dir.path()),
+            2,
+            &["BIGROOM_STATS__NODES", "nowhere", "none twice"],
+        );
+    }
     for (args, env, parts) in [
         (
             &["--config", "bad.toml"][..],
@@ -117,6 +135,14 @@ fn what_can_not_be_done_is_one_line_and_exit_code_1() {
     ] {
         let args = [&["serve"], args].concat();
         assert_refused(&bigroom(&args, &[], dir.path()), 1, parts);
+    }
+    let own = ["statsvr", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"];
+    for (args, parts) in [
+        (&["--config", "none.toml"][..], &["none.toml"][..]),
+        (&["--nodes", "127.0.0.1:1"], &["stats.nodes", "stats.listen"]),
+        (&["--data-dir", "empty.json"], &["empty.json"]),
+    ] {
+        assert_refused(&bigroom(&[&own[..], args].concat(), &[], dir.path()), 1, parts);
     }
     let tls = [("BIGROOM_TLS__CERT", "bad.pem"), ("BIGROOM_TLS__KEY", "bad.pem")];
     let args = [&["serve"], &local[..]].concat();

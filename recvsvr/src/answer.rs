@@ -23,7 +23,7 @@ pub(crate) const DRAIN_STEPS: u64 = 16;
 const DRAIN_SPREAD_MS: u64 = 5_000;
 
 /// How an answer is to be made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Terms {
     pub(crate) limit: usize,
     pub(crate) form: Form,
@@ -98,6 +98,7 @@ pub(crate) fn answer(
             gap: slice.gap,
             poll_after_ms,
             settings: &snapshot.settings,
+            online: snapshot.online.counts(now_ms),
             accepted_at_us: snapshot.accepted_at_us,
             is_drain: terms.drain_step.is_some(),
         };

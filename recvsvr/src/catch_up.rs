@@ -117,6 +117,7 @@ async fn read_pages(
         gap: slice.gap,
         poll_after_ms,
         settings: &settings,
+        online: room.online.counts(now_ms),
         accepted_at_us: PerList::default(),
         is_drain: terms.drain_step.is_some(),
     };

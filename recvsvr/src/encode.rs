@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use room::{Cursor, Epoch, Message, PerList, RoomSettings};
+use room::{Cursor, Epoch, Message, OnlineCounts, PerList, RoomSettings};
 
 use crate::{slice::Gap, tail::Cached};
 
@@ -129,6 +129,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) gap: Option<Gap>,
     pub(crate) poll_after_ms: u64,
     pub(crate) settings: &'a RoomSettings,
+    pub(crate) online: Option<OnlineCounts>,
     pub(crate) accepted_at_us: PerList<u64>,
     pub(crate) is_drain: bool,
 }

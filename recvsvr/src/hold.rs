@@ -68,10 +68,10 @@ pub(crate) fn eligible_at_ms(served_at_ms: u64, interval: Duration, now_ms: u64)
 mod tests {
     use std::sync::Arc;
 
-    use room::{Bounds, Epoch, PerList, Retention, RoomKey, RoomSettings, RoomState, Seq};
+    use room::{Bounds, Epoch, NobodyCounts, PerList, Retention, RoomKey, RoomSettings, RoomState, Seq};
 
     use super::*;
-    use crate::tail::Tail;
+    use crate::{online::Online, tail::Tail};
 
     /// A room with `priority` and `normal` messages ever sent.
     fn snapshot(priority: u64, normal: u64, settings: RoomSettings) -> Snapshot {
@@ -84,6 +84,7 @@ mod tests {
             Arc::new(settings),
             PerList::from_fn(tail),
             PerList::default(),
+            Online::new(Arc::new(NobodyCounts), RoomKey::canary()),
         )
     }
 

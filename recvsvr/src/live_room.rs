@@ -23,6 +23,7 @@ use store::{Page, RoomView, StoreOptions};
 use crate::{
     catch_up::LoadKey,
     encode::Encoded,
+    online::Online,
     slice::Slice,
     snapshot::Snapshot,
     tail::{Tail, TailLimits},
@@ -64,6 +65,7 @@ pub(crate) fn begin_load<T: Clone + Send + Sync + 'static>(
 pub(crate) struct LiveRoom {
     pub(crate) key: RoomKey,
     pub(crate) hash: RoomHash,
+    pub(crate) online: Arc<Online>,
     /// `None` until the room was filled from the store.
     snapshot: ArcSwapOption<Snapshot>,
     writer: Mutex<Writer>,
@@ -122,10 +124,11 @@ impl<F: FnMut()> Drop for Loading<F> {
 }
 
 impl LiveRoom {
-    pub(crate) fn new(key: RoomKey, workers: usize) -> Self {
+    pub(crate) fn new(key: RoomKey, workers: usize, online: Arc<Online>) -> Self {
         Self {
             hash: key.hash48(),
             key,
+            online,
             snapshot: ArcSwapOption::empty(),
             writer: Mutex::default(),
             listeners: (0..workers).map(|_| Listener::default()).collect(),
@@ -147,15 +150,21 @@ impl LiveRoom {
         look(self.snapshot.load().as_ref())
     }
 
-    /// Connections that follow the room, over all workers: the audience that the poll policy goes by. A hint.
-    pub(crate) fn audience(&self) -> u64 {
+    /// Those whom the poll policy goes by: the people in the room, on all nodes, or the connections that follow it here
+    /// until they are counted.
+    pub(crate) fn audience(&self, now_ms: u64) -> u64 {
+        self.online.num_users(now_ms).unwrap_or_else(|| self.followers())
+    }
+
+    /// Connections that follow the room, over all workers. A hint.
+    fn followers(&self) -> u64 {
         let count = |l: &Listener| l.followers.load(Ordering::Relaxed).max(l.parked.load(Ordering::Relaxed));
         self.listeners.iter().map(count).sum::<usize>() as u64
     }
 
     /// Nobody polls it or is about to.
     pub(crate) fn is_idle(&self) -> bool {
-        self.audience() == 0
+        self.followers() == 0
     }
 
     /// Takes a notice into the snapshot.
@@ -214,7 +223,7 @@ impl LiveRoom {
         }
         let mut accepted = old.accepted_at_us;
         accepted[list] = accepted_at_us;
-        self.replace(Snapshot::new(old.epoch, self.hash, Arc::clone(&old.settings), lists, accepted));
+        self.replace(self.snapshot_of(old.epoch, Arc::clone(&old.settings), lists, accepted));
         Applied::News
     }
 
@@ -230,7 +239,17 @@ impl LiveRoom {
             lists[list]
                 .set_retention(settings.retention[list].unwrap_or(defaults.retention[list]), bounds[list]);
         }
-        self.replace(Snapshot::new(old.epoch, self.hash, settings, lists, old.accepted_at_us));
+        self.replace(self.snapshot_of(old.epoch, settings, lists, old.accepted_at_us));
+    }
+
+    fn snapshot_of(
+        &self,
+        epoch: Epoch,
+        settings: Arc<RoomSettings>,
+        lists: PerList<Tail>,
+        accepted_at_us: PerList<u64>,
+    ) -> Snapshot {
+        Snapshot::new(epoch, self.hash, settings, lists, accepted_at_us, Arc::clone(&self.online))
     }
 
     fn replace(&self, new: Snapshot) {
@@ -278,7 +297,7 @@ impl LiveRoom {
         // What was read has the tombstones.
         writer.early.clear();
         let accepted = PerList::from_fn(|_| 0);
-        self.replace(Snapshot::new(epoch, self.hash, Arc::clone(&view.settings), lists, accepted));
+        self.replace(self.snapshot_of(epoch, Arc::clone(&view.settings), lists, accepted));
         true
     }
 
@@ -298,12 +317,6 @@ impl LiveRoom {
         for list in List::ALL {
             lists[list].shrink(limits);
         }
-        self.replace(Snapshot::new(
-            old.epoch,
-            self.hash,
-            Arc::clone(&old.settings),
-            lists,
-            old.accepted_at_us,
-        ));
+        self.replace(self.snapshot_of(old.epoch, Arc::clone(&old.settings), lists, old.accepted_at_us));
     }
 }

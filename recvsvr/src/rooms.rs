@@ -11,7 +11,9 @@ use std::{
 
 use dashmap::{DashMap, Entry};
 use parking_lot::Mutex;
-use room::{Change, ErrorCode, List, Notice, NoticeSink, PerList, PollPolicy, Problem, RoomKey, Seq};
+use room::{
+    Change, ErrorCode, List, Notice, NoticeSink, OnlineSource, PerList, PollPolicy, Problem, RoomKey, Seq,
+};
 use store::{Range, RoomView, Store, StoreError, StoreOptions};
 use tokio::sync::{Notify, Semaphore, watch};
 use tracing::{error, warn};
@@ -19,6 +21,7 @@ use tracing::{error, warn};
 use crate::{
     live_room::{Applied, LiveRoom, Loading, begin_load},
     metrics,
+    online::Online,
     snapshot::Snapshot,
     tail::TailLimits,
     worker::{Mailbox, now_ms},
@@ -79,6 +82,7 @@ impl Default for RecvOptions {
 pub struct Rooms {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) options: RecvOptions,
+    online: Arc<dyn OnlineSource>,
     rooms: DashMap<RoomKey, Arc<LiveRoom>>,
     count: AtomicUsize,
     pub(crate) mailboxes: Box<[Mailbox]>,
@@ -100,11 +104,12 @@ pub struct Rooms {
 }
 
 impl Rooms {
-    /// An empty cache in front of `store`.
+    /// An empty cache in front of `store`; `online` knows how many are in a room.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, options: RecvOptions) -> Arc<Self> {
+    pub fn new(store: Arc<dyn Store>, options: RecvOptions, online: Arc<dyn OnlineSource>) -> Arc<Self> {
         Arc::new(Self {
             store,
+            online,
             rooms: DashMap::new(),
             count: AtomicUsize::new(0),
             mailboxes: (0..options.workers).map(|_| Mailbox::default()).collect(),
@@ -127,7 +132,7 @@ impl Rooms {
     }
 
     pub(crate) fn interval(&self, room: &LiveRoom) -> Duration {
-        self.options.policy.interval(room.audience())
+        self.options.policy.interval(room.audience(now_ms()))
     }
 
     /// Whether the node is going down.
@@ -194,9 +199,14 @@ impl Rooms {
             Entry::Occupied(entry) => Ok(join(entry.get())),
             Entry::Vacant(entry) => {
                 self.count.fetch_add(1, Ordering::Relaxed);
-                Ok(join(&entry.insert(Arc::new(LiveRoom::new(key.clone(), self.options.workers)))))
+                Ok(join(&entry.insert(self.new_room(key))))
             }
         }
+    }
+
+    fn new_room(&self, key: &RoomKey) -> Arc<LiveRoom> {
+        let online = Online::new(Arc::clone(&self.online), key.clone());
+        Arc::new(LiveRoom::new(key.clone(), self.options.workers, online))
     }
 
     /// Fills a cold room from the store; all who ask meanwhile share one read.
@@ -443,7 +453,8 @@ impl Rooms {
 }
 
 /// A store's failure as a reader sees it. The cause goes to the log, once, here.
-pub(crate) fn refusal(failure: &StoreError) -> Problem {
+#[must_use]
+pub fn refusal(failure: &StoreError) -> Problem {
     match failure {
         StoreError::Unavailable(_) | StoreError::Unknown(_) => {
             warn!(error = %failure, "log unavailable");

@@ -7,6 +7,7 @@ use room::{Epoch, PerList, RoomHash, RoomSettings};
 
 use crate::{
     encode::{Encoded, Form},
+    online::Online,
     slice::Slice,
     tail::Tail,
 };
@@ -18,7 +19,7 @@ const ENCODINGS_MAX: usize = 64;
 const ENCODINGS_BYTES_MAX: usize = 1 << 20;
 
 /// How long an encoding is handed out (milliseconds): its `Date`, `stats` and cursor time are at most so old.
-const ENCODING_AGE_MAX_MS: u64 = 1_000;
+pub(crate) const ENCODING_AGE_MAX_MS: u64 = 1_000;
 
 /// A room at one moment.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub(crate) struct Snapshot {
     pub(crate) lists: PerList<Tail>,
     /// When the newest message was accepted (Unix microseconds); 0 before the first notice.
     pub(crate) accepted_at_us: PerList<u64>,
+    pub(crate) online: Arc<Online>,
     encodings: Encodings,
 }
 
@@ -75,8 +77,9 @@ impl Snapshot {
         settings: Arc<RoomSettings>,
         lists: PerList<Tail>,
         accepted_at_us: PerList<u64>,
+        online: Arc<Online>,
     ) -> Self {
-        Self { epoch, room, settings, lists, accepted_at_us, encodings: Encodings::default() }
+        Self { epoch, room, settings, lists, accepted_at_us, online, encodings: Encodings::default() }
     }
 
     /// Lets go of encodings that are no longer handed out.

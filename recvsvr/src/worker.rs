@@ -6,11 +6,13 @@
 mod canary;
 mod fanout;
 mod follower;
+mod outlet;
+mod recent;
 mod slots;
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     rc::Rc,
     sync::{
         Arc,
@@ -20,12 +22,13 @@ use std::{
 };
 
 pub use follower::{Ask, Follower, Started};
+pub use outlet::{Delivery, Outlet};
 use parking_lot::Mutex;
 use rand::RngExt as _;
 use room::{ErrorCode, Problem, RoomKey, Seq};
 use tokio::sync::Notify;
 
-use self::slots::Slots;
+use self::{recent::Recent, slots::Slots};
 use crate::{
     answer::DRAIN_STEPS, encode::Encoded, live_room::LiveRoom, rooms::Rooms, tally::Tally, timer::Wheel,
 };
@@ -67,7 +70,15 @@ struct LocalRoom {
     ready: RefCell<Vec<(u32, u32)>>,
     /// The same of those that are held: only priority messages wake them, or the end of their hold.
     held: RefCell<Vec<(u32, u32)>>,
-    /// How many polls still wait, ready or held.
+    /// Those whose turn it is: a fan-out takes them from the front.
+    waking: RefCell<VecDeque<(u32, u32)>>,
+    /// Among the rooms that are being fanned out, and among those that go first.
+    is_fanning: Cell<bool>,
+    is_urgent: Cell<bool>,
+    /// When the newest message that a poll was given in this fan-out was accepted (Unix microseconds); 0 while none was.
+    accepted_at_us: Cell<u64>,
+    recent: Recent,
+    /// How many polls still wait, ready, held or about to be woken.
     waiting: Cell<usize>,
     /// The newest priority message that waiting polls were woken for.
     priority_told: Cell<Seq>,
@@ -126,15 +137,15 @@ impl Worker {
         &self.rooms
     }
 
-    /// When a poll that may be held for `timeout_ms` is answered at the latest (Unix milliseconds): between 0.9
-    /// and 1.0 of it, so that polls which began together don't end together.
+    /// When a poll that was begun at `now_ms` and may be held for `timeout_ms` is answered at the latest (Unix
+    /// milliseconds): between 0.9 and 1.0 of it, so that polls which began together don't end together.
     #[must_use]
-    pub fn deadline_ms(&self, timeout_ms: u64) -> u64 {
+    pub fn deadline_ms(&self, timeout_ms: u64, now_ms: u64) -> u64 {
         /// What the timer, the encoding and the write may take of the tenth that is ours (milliseconds).
         const SLACK_MS: u64 = 10;
         let earliest = timeout_ms - timeout_ms / 10;
         let spread = (timeout_ms / 10).saturating_sub(SLACK_MS);
-        now_ms() + earliest + rand::rng().random_range(0..=spread)
+        now_ms + earliest + rand::rng().random_range(0..=spread)
     }
 
     fn mailbox(&self) -> &Mailbox {
@@ -170,6 +181,11 @@ impl Worker {
             room,
             ready: RefCell::default(),
             held: RefCell::default(),
+            waking: RefCell::default(),
+            is_fanning: Cell::new(false),
+            is_urgent: Cell::new(false),
+            accepted_at_us: Cell::new(0),
+            recent: Recent::default(),
             priority_told: Cell::new(Seq(0)),
             waiting: Cell::new(0),
             followers: Cell::new(1),
@@ -193,6 +209,15 @@ impl Worker {
         room.waiting.set(waiting);
         room.listener(self.index).parked.store(waiting, Ordering::Relaxed);
         self.mailbox().parked.store(self.parked.get(), Ordering::Relaxed);
+    }
+
+    /// Ends the poll that is parked at a follower's seat, if there is one, as if its time were over.
+    pub fn end_poll(&self, seat: u32) {
+        let now_ms = now_ms();
+        let mut slots = self.slots.borrow_mut();
+        if slots.end(seat, now_ms) {
+            self.set_timer(&mut slots, seat, now_ms);
+        }
     }
 
     /// Sets the slot's timer unless one is set that fires earlier: that one will look and set the next.

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use toml::Value;
 
-use super::{ByteSize, CorsOrigins, LogFormat, PolicyName};
+use super::{ByteSize, CorsOrigins, LogFormat, NodeAddresses, PolicyName};
 
 /// A value as some source has it.
 #[derive(Clone, Debug)]
@@ -166,17 +166,47 @@ impl Setting for CorsOrigins {
 
     /// A TOML or JSON array, or origins with commas between them.
     fn from_text(text: &str) -> Option<Self> {
-        if text.trim_start().starts_with('[') {
-            let table: toml::Table = format!("list = {text}").parse().ok()?;
-            return Self::from_toml(table.get("list")?);
+        match array(text) {
+            Some(value) => Self::from_toml(&value?),
+            None => Self::parse(text.split(',').map(str::trim)),
         }
-        Self::parse(text.split(',').map(str::trim))
     }
 
     fn from_toml(value: &Value) -> Option<Self> {
-        let texts: Option<Vec<_>> = value.as_array()?.iter().map(Value::as_str).collect();
-        Self::parse(texts?)
+        Self::parse(texts(value)?)
     }
+}
+
+impl Setting for NodeAddresses {
+    const NOUN: &'static str = "a list of addresses such as 10.0.0.1:7070 or stats-1:7070, none twice";
+
+    /// A TOML or JSON array, or addresses with commas between them.
+    fn from_text(text: &str) -> Option<Self> {
+        match array(text) {
+            Some(value) => Self::from_toml(&value?),
+            None if text.trim().is_empty() => Some(Self::default()),
+            None => Self::parse(text.split(',').map(str::trim)),
+        }
+    }
+
+    fn from_toml(value: &Value) -> Option<Self> {
+        Self::parse(texts(value)?)
+    }
+}
+
+/// The value of a text that begins like an array: within, `None` if it is broken.
+#[allow(clippy::option_option, reason = "no array, a broken one, an array")]
+fn array(text: &str) -> Option<Option<Value>> {
+    text.trim_start().starts_with('[').then(|| {
+        let table: toml::Table = format!("list = {text}").parse().ok()?;
+        // One value, not what a line break within could add.
+        (table.len() == 1).then(|| table.get("list").cloned()).flatten()
+    })
+}
+
+/// The elements of an array of texts.
+fn texts(value: &Value) -> Option<Vec<&str>> {
+    value.as_array()?.iter().map(Value::as_str).collect()
 }
 
 impl Setting for PolicyName {

@@ -54,14 +54,18 @@ impl Config {
             config.apply(key, &Raw::Text(text), &key.env)?;
         }
         for (name, text) in flags {
-            let key = keys::find(name).expect("every flag of serve belongs to a key");
-            config.apply(key, &Raw::Text(text.clone()), &format!("--{}", name.replace('_', "-")))?;
+            let key = keys::find(name).expect("every flag belongs to a key");
+            config.apply(
+                key,
+                &Raw::Text(text.clone()),
+                &format!("--{}", name.rsplit('.').next().unwrap_or(name).replace('_', "-")),
+            )?;
         }
         config.check()?;
         Ok(config)
     }
 
-    fn apply(&mut self, key: &keys::Key, raw: &Raw, origin: &str) -> Result<(), ConfigError> {
+    pub(super) fn apply(&mut self, key: &keys::Key, raw: &Raw, origin: &str) -> Result<(), ConfigError> {
         (key.set)(self, raw).map_err(|keys::BreaksRule| ConfigError::BadValue {
             key: key.name.into(),
             value: raw.to_string(),
@@ -71,7 +75,12 @@ impl Config {
     }
 
     /// Applies what a section of the file says. `section` is empty or ends with a dot.
-    fn apply_table(&mut self, table: &Table, section: &str, origin: &str) -> Result<(), ConfigError> {
+    pub(super) fn apply_table(
+        &mut self,
+        table: &Table,
+        section: &str,
+        origin: &str,
+    ) -> Result<(), ConfigError> {
         for (name, value) in table {
             let path = format!("{section}{name}");
             // A dot within a quoted name is no section.
@@ -95,7 +104,7 @@ impl Config {
     }
 
     /// The rules that span several keys, and the files that must be good before anything starts.
-    fn check(&self) -> Result<(), ConfigError> {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
         if self.tls.cert.is_some() != self.tls.key.is_some() {
             let (given, missing) = if self.tls.cert.is_some() { ("cert", "key") } else { ("key", "cert") };
             let path = self.tls.cert.as_deref().or(self.tls.key.as_deref()).unwrap_or(Path::new(""));
@@ -140,6 +149,10 @@ fn own_variables(
 fn read_toml(key: &'static str, path: &Path) -> Result<Table, ConfigError> {
     let bytes =
         fs::read(path).map_err(|source| ConfigError::Unreadable { key, path: path.to_owned(), source })?;
+    parse_toml(key, path, bytes)
+}
+
+pub(super) fn parse_toml(key: &'static str, path: &Path, bytes: Vec<u8>) -> Result<Table, ConfigError> {
     let fault = |fault: String| ConfigError::NotToml { key, path: path.to_owned(), fault };
     let text = String::from_utf8(bytes).map_err(|_| fault("it is not UTF-8".into()))?;
     text.parse::<Table>().map_err(|error| {

@@ -12,13 +12,18 @@ use std::{
 use dashmap::DashMap;
 use room::{AppId, DeviceId, ErrorCode, Identity, Problem, Role, RoomId, RoomPattern, UserId};
 
-use super::fields::{Field, Fields, Key, Query, invalid};
+use super::{
+    fields::{Field, Fields, Key, Query, invalid},
+    presence::Present,
+};
 use crate::auth::Verifier;
 
 /// Who may do what, and how many polls each may park.
 pub(crate) struct Access {
     /// `None` on a server without keys.
     verifier: Option<Arc<Verifier>>,
+    /// The app of all callers on such a server.
+    app: AppId,
     /// Polls parked, by app and user: for users with a connection.
     polls: DashMap<(AppId, UserId), Arc<AtomicU32>>,
     polls_per_user: u32,
@@ -36,29 +41,56 @@ pub(crate) struct Caller {
     polls: Option<Arc<AtomicU32>>,
 }
 
-#[derive(PartialEq, Eq, Default)]
+/// What a request said of its caller. What it named is in the identity, and need not be kept twice.
+#[derive(Default)]
 struct Said {
     token: Option<Box<str>>,
-    user: Option<Box<str>>,
-    device: Option<Box<str>>,
-    role: Option<Box<str>>,
+    names_user: bool,
+    names_device: bool,
+    names_role: bool,
 }
 
-impl Said {
-    fn is(&self, token: Option<&str>, query: &Query<'_>) -> bool {
-        self.token.as_deref() == token
-            && self.user.as_deref() == query.get(Key::User)
-            && self.device.as_deref() == query.get(Key::Device)
-            && self.role.as_deref() == query.get(Key::Role)
+impl Caller {
+    /// Whether a request says of its caller what the one said that this caller was made from.
+    fn is_same(&self, token: Option<&str>, query: &Query<'_>) -> bool {
+        let Identity { user, device, role, .. } = &*self.identity;
+        self.said.token.as_deref() == token
+            && query.get(Key::User) == user.as_ref().filter(|_| self.said.names_user).map(UserId::as_str)
+            && query.get(Key::Device)
+                == device.as_ref().filter(|_| self.said.names_device).map(DeviceId::as_str)
+            && query.get(Key::Role) == self.said.names_role.then(|| role.as_str())
     }
 }
 
-/// A parked poll that counts against its user's limit, for as long as it lives.
-pub(crate) struct PollPlace(Option<Arc<AtomicU32>>);
+/// A poll that counts against its user's limit, and keeps its user online while it waits, for as long as it lives.
+#[derive(Default)]
+pub(crate) struct PollPlace {
+    polls: Option<Arc<AtomicU32>>,
+    present: Present,
+}
+
+impl PollPlace {
+    /// The poll waits: dropped from now on, its client is gone.
+    pub(crate) fn set_present(&mut self, present: Present) {
+        self.present = present;
+    }
+
+    /// The poll was answered, and the next one goes on in its place.
+    ///
+    /// Gives back whether the client has left: then there should be no next one.
+    pub(crate) fn rest(&mut self) -> bool {
+        std::mem::take(&mut self.present).answered()
+    }
+
+    /// The poll was answered: gives the place back.
+    pub(crate) fn answered(mut self) {
+        self.rest();
+    }
+}
 
 impl Drop for PollPlace {
     fn drop(&mut self) {
-        if let Some(polls) = &self.0 {
+        if let Some(polls) = &self.polls {
             polls.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -66,7 +98,7 @@ impl Drop for PollPlace {
 
 impl Access {
     pub(crate) fn new(verifier: Option<Arc<Verifier>>, polls_per_user: u32) -> Self {
-        Self { verifier, polls: DashMap::new(), polls_per_user }
+        Self { verifier, app: AppId::default(), polls: DashMap::new(), polls_per_user }
     }
 
     /// Finds out who is asking; `seen` is whom this connection saw last, and who it sees now.
@@ -89,7 +121,7 @@ impl Access {
         };
         let is_known = seen
             .as_ref()
-            .is_some_and(|caller| caller.said.is(token, query) && self.is_current(caller, now_ms));
+            .is_some_and(|caller| caller.is_same(token, query) && self.is_current(caller, now_ms));
         if !is_known {
             let caller = self.check(token, query, now_ms)?;
             self.forget(seen.replace(Box::new(caller)));
@@ -99,7 +131,7 @@ impl Access {
 
     fn check(&self, token: Option<&str>, query: &Query<'_>, now_ms: u64) -> Result<Caller, Problem> {
         let (identity, expires_at_ms, generation) = match &self.verifier {
-            None => (anybody(query)?, u64::MAX, 0),
+            None => (self.anybody(query)?, u64::MAX, 0),
             Some(verifier) => {
                 let token = token.ok_or_else(|| {
                     Problem::new(
@@ -116,14 +148,31 @@ impl Access {
             .user
             .clone()
             .map(|user| Arc::clone(&self.polls.entry((identity.app.clone(), user)).or_default()));
-        let text = |key| query.get(key).map(Box::from);
         let said = Said {
             token: token.map(Box::from),
-            user: text(Key::User),
-            device: text(Key::Device),
-            role: text(Key::Role),
+            names_user: query.get(Key::User).is_some(),
+            names_device: query.get(Key::Device).is_some(),
+            names_role: query.get(Key::Role).is_some(),
         };
         Ok(Caller { identity: Rc::new(identity), said, expires_at_ms, generation, polls })
+    }
+
+    /// The caller of a server without keys: whoever the query names, with all rights.
+    fn anybody(&self, query: &Query<'_>) -> Result<Identity, Problem> {
+        let role = match query.get(Key::Role) {
+            Some(role) => role.parse::<Role>().map_err(|e| invalid(Key::Role, &e.to_string()))?,
+            None => Role::Speaker,
+        };
+        // `?role=` names a lesser role to try what its bearer could do.
+        let rights = if query.get(Key::Role).is_some() { role } else { Role::Ops };
+        Ok(Identity {
+            app: self.app.clone(),
+            user: user(query)?,
+            device: device(query)?,
+            role,
+            rights,
+            rooms: vec![RoomPattern::new("*")],
+        })
     }
 
     /// Whether what a caller was told by its token still holds.
@@ -147,9 +196,9 @@ impl Access {
     /// `rate_limited` if all are taken.
     pub(crate) fn take_poll_place(&self, caller: &Caller) -> Result<PollPlace, Problem> {
         let Some(polls) = caller.polls.as_ref().filter(|_| self.polls_per_user > 0) else {
-            return Ok(PollPlace(None));
+            return Ok(PollPlace::default());
         };
-        let place = PollPlace(Some(Arc::clone(polls)));
+        let place = PollPlace { polls: Some(Arc::clone(polls)), present: Present::default() };
         if polls.fetch_add(1, Ordering::Relaxed) < self.polls_per_user {
             return Ok(place);
         }
@@ -178,7 +227,7 @@ impl Caller {
 }
 
 /// The token of a request, wherever it is.
-fn token<'a>(fields: &'a Fields<'_>, query: &'a Query<'_>) -> Result<Option<&'a str>, Problem> {
+pub(crate) fn token<'a>(fields: &'a Fields<'_>, query: &'a Query<'_>) -> Result<Option<&'a str>, Problem> {
     let header = match fields.get(Field::Authorization) {
         None => None,
         Some(value) => match value.split_once(' ') {
@@ -205,24 +254,6 @@ fn token<'a>(fields: &'a Fields<'_>, query: &'a Query<'_>) -> Result<Option<&'a 
         found = Some(token);
     }
     Ok(found)
-}
-
-/// The caller of a server without keys: whoever the query names, with all rights.
-fn anybody(query: &Query<'_>) -> Result<Identity, Problem> {
-    let role = match query.get(Key::Role) {
-        Some(role) => role.parse::<Role>().map_err(|e| invalid(Key::Role, &e.to_string()))?,
-        None => Role::Speaker,
-    };
-    // `?role=` names a lesser role to try what its bearer could do.
-    let rights = if query.get(Key::Role).is_some() { role } else { Role::Ops };
-    Ok(Identity {
-        app: AppId::default(),
-        user: user(query)?,
-        device: device(query)?,
-        role,
-        rights,
-        rooms: vec![RoomPattern::new("*")],
-    })
 }
 
 /// The token's caller, if the query does not name somebody else.

@@ -1,6 +1,6 @@
 //! The body of an HTTP/1 request, read whole: none is larger than a batch of messages.
 
-use std::{future::poll_fn, pin::Pin, task::Poll};
+use std::{future::poll_fn, pin::Pin};
 
 use bytes::Bytes;
 use room::{BATCH_BYTES_MAX, ErrorCode, Problem};
@@ -108,21 +108,17 @@ async fn fill<S: AsyncRead + Unpin>(
 }
 
 async fn more<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> Result<(), BodyError> {
-    let mut chunk = [0u8; 4096];
     let count = poll_fn(|task| {
+        // In here, so that those who wait hold no space for it.
+        let mut chunk = [0u8; 4096];
         let mut space = ReadBuf::new(&mut chunk);
-        match Pin::new(&mut *stream).poll_read(task, &mut space) {
-            Poll::Ready(Ok(())) => Poll::Ready(space.filled().len()),
-            Poll::Ready(Err(_)) => Poll::Ready(0),
-            Poll::Pending => Poll::Pending,
-        }
+        Pin::new(&mut *stream).poll_read(task, &mut space).map(|read| {
+            buffer.extend_from_slice(space.filled());
+            read.map_or(0, |()| space.filled().len())
+        })
     })
     .await;
-    if count == 0 {
-        return Err(BodyError::Gone);
-    }
-    buffer.extend_from_slice(&chunk[..count]);
-    Ok(())
+    if count == 0 { Err(BodyError::Gone) } else { Ok(()) }
 }
 
 #[cfg(test)]

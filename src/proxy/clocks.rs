@@ -29,14 +29,16 @@ pub(crate) struct Clocks {
     free: RefCell<Vec<usize>>,
     started: Instant,
     /// When the sweep last went round (milliseconds since `started`).
-    swept_ms: Cell<u64>,
+    swept_ms: Cell<u32>,
 }
 
+/// Small, because there is one for each connection, and the sweep looks at all of them.
 struct Entry {
-    phase: Phase,
-    since_ms: u64,
-    is_over: bool,
     waker: Option<Waker>,
+    /// When the phase began (milliseconds since the clocks', which after 49 days begin anew).
+    since_ms: u32,
+    phase: Phase,
+    is_over: bool,
 }
 
 /// One connection's place among the clocks.
@@ -80,8 +82,8 @@ impl Clocks {
         self.entries.borrow().iter().filter(|entry| served(entry)).count() > free
     }
 
-    fn now_ms(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64
+    fn now_ms(&self) -> u32 {
+        self.started.elapsed().as_millis() as u32
     }
 
     fn most(&self, phase: Phase) -> Option<Duration> {
@@ -104,7 +106,7 @@ impl Clocks {
             let now_ms = self.now_ms();
             self.swept_ms.set(now_ms);
             for entry in self.entries.borrow_mut().iter_mut() {
-                let waited = Duration::from_millis(now_ms.saturating_sub(entry.since_ms));
+                let waited = Duration::from_millis(now_ms.wrapping_sub(entry.since_ms).into());
                 if self.most(entry.phase).is_some_and(|most| waited >= most) && !entry.is_over {
                     entry.is_over = true;
                     if let Some(waker) = entry.waker.take() {
@@ -125,6 +127,14 @@ impl Ticket {
         // pieces. The other phases begin at the last sweep, with every request.
         entry.since_ms = if phase == Phase::Head { self.clocks.now_ms() } else { self.clocks.swept_ms.get() };
         entry.is_over = false;
+    }
+
+    /// Begins a phase unless it has begun already.
+    pub(crate) fn enter_once(&self, phase: Phase) {
+        let known = self.clocks.entries.borrow()[self.at].phase;
+        if known != phase {
+            self.enter(phase);
+        }
     }
 
     /// Whether the phase has lasted too long. If not, `waker` is woken when it has.

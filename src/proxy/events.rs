@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use recvsvr::{Ask, Follower, Start, now_ms};
+use recvsvr::{Ask, Follower, Start, Started, now_ms};
 use room::{Cursor, Problem, RoomKey};
 use tracing::debug;
 
@@ -30,6 +30,8 @@ pub(crate) struct Events {
     first: Option<Begun>,
     ask: Ask,
     place: Option<PollPlace>,
+    /// The number of its connection.
+    connection: u64,
     has_ended: bool,
     /// When something was last written (Unix milliseconds).
     written_at_ms: u64,
@@ -49,13 +51,14 @@ impl Events {
             first: Some(begun),
             ask,
             place: None,
+            connection: session.connection.number,
             has_ended: false,
             written_at_ms: now_ms(),
         })
     }
 
-    /// The next event or comment; `None` at the end: the room was closed, the node goes down, the token is no longer
-    /// good. Cancel-safe up to one event, which a reconnecting client gets again by its `Last-Event-ID`.
+    /// The next event or comment; `None` at the end: the room was closed, the node goes down, the client has left by word,
+    /// the token is no longer good. Cancel-safe up to one event, which a reconnecting client gets again by its `Last-Event-ID`.
     pub(crate) async fn next(&mut self) -> Option<Bytes> {
         loop {
             let finished = match self.first.take() {
@@ -72,7 +75,7 @@ impl Events {
                 }
             };
             let answer = &finished.answer;
-            self.has_ended = answer.is_drain || (answer.is_closed && answer.up_to_date);
+            self.has_ended |= answer.is_drain || (answer.is_closed && answer.up_to_date);
             if let Ok(cursor) = Cursor::decode(&answer.cursor, self.room.hash48()) {
                 self.ask.start = Start::At(cursor);
             }
@@ -96,16 +99,30 @@ impl Events {
         }
         let until_keep_alive = self.written_at_ms + KEEP_ALIVE_MS;
         self.ask.deadline_ms = caller.expires_at_ms.min(until_keep_alive).min(now_ms() + TOKEN_CHECK_MS);
-        Some(match self.follower.ask(&self.room, &self.ask) {
-            Ok(started) => finish(&mut self.follower, &self.room, &self.ask, started).await,
-            Err(problem) => Err(problem),
-        })
+        let visitor = self.context.presence.visitor(&caller.identity, self.connection);
+        let started = match self.follower.ask(&self.room, &self.ask) {
+            Ok(started) => started,
+            Err(problem) => return Some(Err(problem)),
+        };
+        let present = self.context.presence.park(&self.room, &visitor, &self.follower);
+        if let Some(place) = &mut self.place {
+            place.set_present(present);
+        }
+        let ask = self.ask;
+        Some(self.finish(&ask, started).await)
     }
 
     async fn finish_first(&mut self, begun: Begun) -> Result<Finished, Problem> {
         let (ask, started, place) = begun.into_parts();
         self.place = Some(place);
-        finish(&mut self.follower, &self.room, &ask, started).await
+        self.finish(&ask, started).await
+    }
+
+    async fn finish(&mut self, ask: &Ask, started: Started) -> Result<Finished, Problem> {
+        let finished = finish(&mut self.follower, &self.room, ask, started).await;
+        // Going on would bring back who has left.
+        self.has_ended |= self.place.as_mut().is_some_and(PollPlace::rest);
+        finished
     }
 }
 

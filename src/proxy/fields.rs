@@ -13,7 +13,7 @@ macro_rules! names {
 
         impl $enum {
             const NAMES: &'static [&'static str] = &[$($name,)+];
-            const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            pub(super) const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
             pub(crate) const fn name(self) -> &'static str {
                 Self::NAMES[self as usize]
@@ -109,18 +109,23 @@ fn malformed(detail: String) -> Problem {
 names! {
     /// A query key that bigroom reads.
     Key {
+        After "after"
         Before "before"
         Cursor "cursor"
         Device "device"
+        FromMs "from_ms"
         Limit "limit"
         List "list"
         Reverse "reverse"
         Role "role"
         Rooms "rooms"
         Since "since"
+        StepS "step_s"
         Tail "tail"
         TimeoutMs "timeout_ms"
+        ToMs "to_ms"
         Token "token"
+        Top "top"
         User "user"
     }
 }
@@ -138,9 +143,13 @@ impl<'a> Query<'a> {
     /// `invalid_parameter` if a known key is given twice or its value is not percent-encoded UTF-8.
     pub(crate) fn parse(text: &'a str) -> Result<Self, Problem> {
         let mut query = Self::default();
-        for pair in text.split('&') {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let Some(key) = Key::ALL.iter().copied().find(|key| is_key(name, key.name())) else { continue };
+        let mut rest = Some(text);
+        while let Some(text) = rest {
+            let (pair, others) = cut(text, b'&');
+            rest = others;
+            let (name, value) = cut(pair, b'=');
+            let value = value.unwrap_or("");
+            let Some(key) = Key::find(name) else { continue };
             let slot = &mut query.values[key as usize];
             if slot.is_some() {
                 return Err(invalid(key, "is given twice: give it once"));
@@ -180,18 +189,27 @@ impl<'a> Query<'a> {
     }
 }
 
-fn is_key(name: &str, key: &str) -> bool {
-    name == key || (name.contains('%') && decode(name).is_some_and(|name| name == key))
+impl Key {
+    fn find(name: &str) -> Option<Self> {
+        let known = |name: &str| Self::ALL.iter().copied().find(|key| key.name() == name);
+        known(name)
+            .or_else(|| name.contains('%').then(|| decode(name)).flatten().and_then(|name| known(&name)))
+    }
+}
+
+/// What comes before the first `byte`, which is ASCII, and what after it.
+pub(crate) fn cut(text: &str, byte: u8) -> (&str, Option<&str>) {
+    match memchr::memchr(byte, text.as_bytes()) {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    }
 }
 
 /// Undoes percent-encoding; `None` if it is broken or does not make UTF-8.
 pub(crate) fn decode(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
-        return Some(if text.contains('+') {
-            Cow::Owned(text.replace('+', " "))
-        } else {
-            Cow::Borrowed(text)
-        });
+    let Some(first) = memchr::memchr2(b'%', b'+', text.as_bytes()) else { return Some(Cow::Borrowed(text)) };
+    if memchr::memchr(b'%', &text.as_bytes()[first..]).is_none() {
+        return Some(Cow::Owned(text.replace('+', " ")));
     }
     decode_segment(&text.replace('+', " ")).map(|decoded| Cow::Owned(decoded.into_owned()))
 }

@@ -14,9 +14,15 @@ use dashmap::{DashMap, Entry};
 use recvsvr::{Rooms, Worker};
 use room::{ErrorCode, Problem};
 use sendsvr::{SendLimits, SendService};
+use statsvr::Stats;
 use store::Store;
 
-use super::{access::Access, clocks::Clocks, cors::Cors};
+use super::{
+    access::Access,
+    clocks::Clocks,
+    cors::Cors,
+    presence::{Leavers, Presence},
+};
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +39,10 @@ pub struct Timeouts {
 pub struct Front {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) rooms: Arc<Rooms>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) leavers: Arc<Leavers>,
+    /// What makes the numbers of connections unlike those of other processes.
+    pub(crate) salt: u64,
     pub(crate) sender: Arc<dyn SendService>,
     pub(crate) send_limits: SendLimits,
     pub(crate) message_bytes_max: usize,
@@ -50,6 +60,10 @@ pub struct FrontParts {
     pub store: Arc<dyn Store>,
     /// The cache that polls read.
     pub rooms: Arc<Rooms>,
+    /// Where viewers are counted.
+    pub stats: Arc<Stats>,
+    /// Threads that serve clients.
+    pub workers: usize,
     /// The write path.
     pub sender: Arc<dyn SendService>,
     /// The limits that rooms have unless they are set otherwise.
@@ -65,6 +79,9 @@ impl Front {
         Arc::new(Self {
             store: parts.store,
             rooms: parts.rooms,
+            stats: parts.stats,
+            leavers: Arc::new(Leavers::new(parts.workers)),
+            salt: rand::random(),
             sender: parts.sender,
             send_limits: parts.send_limits,
             message_bytes_max: config.limits.message_bytes_max,
@@ -107,8 +124,9 @@ pub(crate) struct PerAddress {
     counts: DashMap<IpAddr, u32>,
 }
 
-/// A connection that counts against its address's limit, for as long as it lives.
-pub(crate) struct AddressPlace(Option<(Arc<Front>, IpAddr)>);
+/// A connection that counts against its address's limit, for as long as it lives. Boxed: there is mostly no limit.
+#[derive(Default)]
+pub(crate) struct AddressPlace(Option<Box<(Arc<Front>, IpAddr)>>);
 
 impl PerAddress {
     /// Takes one of the address's places.
@@ -118,12 +136,12 @@ impl PerAddress {
     pub(crate) fn take(front: &Arc<Front>, address: IpAddr) -> Result<AddressPlace, Problem> {
         let Self { most, counts } = &front.per_address;
         if *most == 0 {
-            return Ok(AddressPlace(None));
+            return Ok(AddressPlace::default());
         }
         let mut count = counts.entry(address).or_insert(0);
         if *count < *most {
             *count += 1;
-            return Ok(AddressPlace(Some((Arc::clone(front), address))));
+            return Ok(AddressPlace(Some(Box::new((Arc::clone(front), address)))));
         }
         let detail = format!("an address may have {most} connections at a time: close one first");
         Err(Problem::rate_limited("ip", Duration::from_secs(1), detail))
@@ -132,7 +150,7 @@ impl PerAddress {
 
 impl Drop for AddressPlace {
     fn drop(&mut self) {
-        let Some((front, address)) = self.0.take() else { return };
+        let Some((front, address)) = self.0.take().map(|place| *place) else { return };
         if let Entry::Occupied(mut count) = front.per_address.counts.entry(address) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
@@ -142,11 +160,34 @@ impl Drop for AddressPlace {
     }
 }
 
+/// A client who was let in: counted for as long as it lives.
+pub(crate) struct Admitted {
+    pub(crate) context: Rc<Context>,
+    _place: AddressPlace,
+}
+
+impl Admitted {
+    pub(crate) fn new(context: Rc<Context>, place: AddressPlace) -> Self {
+        context.connections.increment(1.0);
+        Self { context, _place: place }
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.context.connections.decrement(1.0);
+    }
+}
+
 /// What the connections of one worker share.
 pub(crate) struct Context {
     pub(crate) front: Arc<Front>,
     pub(crate) worker: Rc<Worker>,
     pub(crate) clocks: Rc<Clocks>,
+    pub(crate) presence: Rc<Presence>,
+    /// Counts of what every connection does, found once: to look a metric up costs as much as to parse a request.
+    pub(crate) connections: metrics::Gauge,
+    pub(crate) reconnects: metrics::Counter,
     /// Where requests are read into before anything is kept of them.
     pub(crate) scratch: std::cell::RefCell<Box<[u8]>>,
 }

@@ -1,5 +1,7 @@
 //! The head of an HTTP/1 request: strict, so that no other parser could read it differently.
 
+use std::mem::MaybeUninit;
+
 use room::{ErrorCode, HEAD_BYTES_MAX, Problem};
 
 use super::fields::{Field, Fields};
@@ -58,9 +60,10 @@ impl From<Problem> for Malformed {
 /// # Errors
 /// What the client did wrong. The connection can't be used further: where the next request begins is not certain.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head<'_>, usize)>, Malformed> {
-    let mut headers = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut request = httparse::Request::new(&mut headers);
-    let length = match request.parse(bytes) {
+    // Not initialised: a hundred empty fields are 3 kB to write, and most requests have few.
+    let mut headers = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    let length = match request.parse_with_uninit_headers(bytes, &mut headers) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES_MAX => return Ok(None),
         Ok(httparse::Status::Partial) => return Err(too_large(bytes).into()),
@@ -119,18 +122,31 @@ fn checked<'a>(
             ));
         }
     };
-    let (path, query) = split_target(target);
+    let Some((path, query)) = split_target(target) else {
+        return Err(malformed("the target is a path, or http:// with a host and a path, without a fragment"));
+    };
     let keeps_alive = !is_http10 && !fields.has_token(Field::Connection, "close");
     Ok(Head { method, path, query, fields, body, keeps_alive, is_http10, expects_continue })
 }
 
-/// Path and query of a target, of the absolute form (RFC 9112, section 3.2.2) as well.
-fn split_target(target: &str) -> (&str, &str) {
+/// Path and query of a target, of the absolute form (RFC 9112, section 3.2.2) as well; `None` if it has none of the forms
+/// that a request for them has.
+fn split_target(target: &str) -> Option<(&str, &str)> {
+    // No client sends a fragment. Of those who get one, some cut it off and some do not.
+    if memchr::memchr(b'#', target.as_bytes()).is_some() {
+        return None;
+    }
     let origin_form = match target.strip_prefix("http://").or_else(|| target.strip_prefix("https://")) {
-        Some(rest) => rest.find(['/', '?']).map_or("/", |at| &rest[at..]),
-        None => target,
+        Some(rest) => {
+            let (host, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+            let is_host = !host.contains('@') && http::uri::Authority::try_from(host).is_ok();
+            is_host.then_some(rest)?
+        }
+        None if target.starts_with('/') || target == "*" => target,
+        None => return None,
     };
-    origin_form.split_once('?').unwrap_or((origin_form, ""))
+    let (path, query) = origin_form.split_once('?').unwrap_or((origin_form, ""));
+    Some((if path.is_empty() { "/" } else { path }, query))
 }
 
 /// How long the body is, by RFC 9112, section 6, without its leniencies.
@@ -158,13 +174,7 @@ fn body_length(method: &str, fields: &Fields<'_>, is_http10: bool) -> Result<Bod
 }
 
 fn has_bare_line_feed(head: &[u8]) -> bool {
-    let mut before = b'\r';
-    head.iter().any(|&byte| {
-        byte == b'\n' && before != b'\r' || {
-            before = byte;
-            false
-        }
-    })
+    memchr::memchr_iter(b'\n', head).any(|at| at > 0 && head[at - 1] != b'\r')
 }
 
 fn too_large(head: &[u8]) -> Problem {
@@ -208,9 +218,20 @@ mod tests {
 
     #[test]
     fn absolute_form_is_its_path() {
-        assert_eq!(split_target("http://h:1/a?b"), ("/a", "b"));
-        assert_eq!(split_target("http://h"), ("/", ""));
-        assert_eq!(split_target("/a?b?c"), ("/a", "b?c"));
+        assert_eq!(split_target("http://h:1/a?b"), Some(("/a", "b")));
+        assert_eq!(split_target("http://h"), Some(("/", "")));
+        assert_eq!(split_target("http://h?b"), Some(("/", "b")));
+        assert_eq!(split_target("/a?b?c"), Some(("/a", "b?c")));
+        assert_eq!(split_target("*"), Some(("*", "")));
+    }
+
+    #[test]
+    fn target_of_another_form_is_refused() {
+        for target in "a ?a h:1 http:// http:///a http://u@h/a http://[/a HTTP://h/a /a#b /a?b#c".split(' ') {
+            assert_eq!(split_target(target), None, "{target}");
+            let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+            assert_eq!(code(&request), Some(ErrorCode::InvalidRequest), "{target}");
+        }
     }
 
     #[test]

@@ -10,21 +10,24 @@ use std::{
 };
 
 use recvsvr::Worker;
+use room::Problem;
 use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::LocalOptions,
     sync::watch,
+    task::spawn_local,
 };
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::{
     clocks::Clocks,
-    connection::{self, SCRATCH_BYTES},
-    front::{Context, Front, PerAddress},
+    connection::{SCRATCH_BYTES, Served},
+    front::{AddressPlace, Admitted, Context, Front, PerAddress},
     http2,
+    presence::Presence,
 };
 
 /// Connections that wait to be accepted, for each worker.
@@ -55,6 +58,8 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<StdListener>>
         .map(|_| {
             let socket = socket(bound)?;
             socket.set_reuse_port(true)?;
+            // Answers are written whole: nothing is gained by waiting for more to send. What is accepted inherits it.
+            socket.set_tcp_nodelay(true)?;
             socket.bind(&bound.into())?;
             socket.listen(BACKLOG)?;
             Ok(socket.into())
@@ -144,13 +149,17 @@ async fn work(
     };
     let worker = Worker::new(Arc::clone(&front.rooms), index);
     let clocks = Clocks::new(front.timeouts);
+    let presence = Presence::new(&front.stats, &worker, &front.leavers, index, front.salt);
     let context = Rc::new(Context {
         front,
+        presence: Rc::clone(&presence),
         worker: Rc::clone(&worker),
         clocks: Rc::clone(&clocks),
+        connections: metrics::gauge!(crate::metrics::CONNECTIONS),
+        reconnects: metrics::counter!(crate::metrics::RECONNECTS),
         scratch: std::cell::RefCell::new(vec![0; SCRATCH_BYTES].into()),
     });
-    tokio::task::spawn_local(Rc::clone(&worker).follow_canary());
+    spawn_local(Rc::clone(&worker).follow_canary());
     let acceptor = tls.map(TlsAcceptor::from);
     let closing = async {
         let deadline = stop.asked().await;
@@ -161,16 +170,18 @@ async fn work(
     tokio::select! {
         () = worker.run() => {}
         () = Rc::clone(&clocks).sweep() => {}
+        () = Rc::clone(&presence).run() => {}
         () = accept(&listener, &context, acceptor.as_ref()) => {}
         () = closing => {}
     }
+    presence.flush();
 }
 
 async fn accept(listener: &TcpListener, context: &Rc<Context>, tls: Option<&TlsAcceptor>) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                tokio::task::spawn_local(admit(stream, peer, Rc::clone(context), tls.cloned()));
+                admit(stream, peer, context, tls);
             }
             Err(error) if is_of_the_client(&error) => {
                 debug!(%error, "connection was gone before it was accepted")
@@ -190,48 +201,37 @@ fn is_of_the_client(error: &io::Error) -> bool {
     )
 }
 
-async fn admit(stream: TcpStream, peer: SocketAddr, context: Rc<Context>, tls: Option<TlsAcceptor>) {
+/// Lets a client in, or turns it away. Without TLS, the connection itself is the task.
+fn admit(stream: TcpStream, peer: SocketAddr, context: &Rc<Context>, tls: Option<&TlsAcceptor>) {
     let place = PerAddress::take(&context.front, peer.ip().to_canonical());
-    let _open = OpenConnection::new();
-    // Answers are written whole: nothing is gained by waiting for more to send.
-    if let Err(error) = stream.set_nodelay(true) {
-        return debug!(%error, "connection was gone before it began");
-    }
-    let Some(tls) = tls else {
-        return match place {
-            Ok(_place) => connection::serve(stream, context).await,
-            Err(problem) => Box::pin(connection::turn_away(stream, context, &problem)).await,
-        };
+    let (place, refusal) = match place {
+        Ok(place) => (place, None),
+        Err(problem) => (AddressPlace::default(), Some(problem)),
     };
-    Box::pin(async move {
-        let shaken = tokio::time::timeout(context.front.timeouts.header, tls.accept(stream)).await;
-        let stream = match shaken {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return debug!(%error, "TLS handshake failed"),
-            Err(_) => return debug!("TLS handshake took too long"),
-        };
-        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        match place {
-            Err(problem) => connection::turn_away(stream, context, &problem).await,
-            Ok(_place) if is_http2 => http2::serve(stream, context).await,
-            Ok(_place) => connection::serve(stream, context).await,
-        }
-    })
-    .await;
-}
-
-/// Counts an open connection for as long as it lives.
-struct OpenConnection;
-
-impl OpenConnection {
-    fn new() -> Self {
-        metrics::gauge!(crate::metrics::CONNECTIONS).increment(1.0);
-        Self
+    let admitted = Admitted::new(Rc::clone(context), place);
+    match (tls, refusal) {
+        (None, None) => drop(spawn_local(Served::new(stream, admitted))),
+        (None, Some(problem)) => drop(spawn_local(Served::turned_away(stream, admitted, problem))),
+        (Some(tls), refusal) => drop(spawn_local(secure(stream, admitted, refusal, tls.clone()))),
     }
 }
 
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        metrics::gauge!(crate::metrics::CONNECTIONS).decrement(1.0);
+/// Shakes hands with a client, then serves it, or tells it why not.
+async fn secure(stream: TcpStream, admitted: Admitted, refusal: Option<Problem>, tls: TlsAcceptor) {
+    let shaken = tokio::time::timeout(admitted.context.front.timeouts.header, tls.accept(stream)).await;
+    let stream = match shaken {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return debug!(%error, "TLS handshake failed"),
+        Err(_) => return debug!("TLS handshake took too long"),
+    };
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    // Each on the heap: the task that remains is as large as the largest of what it has been through.
+    match refusal {
+        Some(problem) => Box::pin(Served::turned_away(stream, admitted, problem)).await,
+        None if is_http2 => {
+            let context = Rc::clone(&admitted.context);
+            Box::pin(http2::serve(stream, context)).await;
+        }
+        None => Box::pin(Served::new(stream, admitted)).await,
     }
 }

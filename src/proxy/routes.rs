@@ -1,9 +1,11 @@
 //! From a request to what it is answered: checks that all requests have in common, then one file an operation.
 
 mod history;
-mod messages;
+mod leave;
+pub(crate) mod messages;
 mod multi_poll;
 mod rooms;
+mod statistics;
 
 use room::{ErrorCode, Problem};
 
@@ -43,6 +45,13 @@ async fn route(session: &mut Session, request: &Request) -> Result<Reply, Proble
         ("GET", Target::Room(room)) => rooms::view(session, room, request).await,
         ("PUT" | "PATCH", Target::Room(room)) => rooms::change(session, room, request).await,
         ("DELETE", Target::Room(room)) => rooms::close(session, room, request).await,
+        ("POST", Target::Leave(room)) => leave::leave(session, room, request),
+        ("GET", Target::RoomStats(room)) => statistics::room(session, room, request).await,
+        ("GET", Target::StatsHistory(room)) => statistics::series(session, room, request).await,
+        ("GET", Target::Viewers(room)) => statistics::viewers(session, room, request).await,
+        ("GET", Target::Viewer(room, user)) => statistics::viewer(session, room, user, request).await,
+        ("GET", Target::Reach(room, seq)) => statistics::reach(session, room, *seq, request).await,
+        ("GET", Target::AppStats) => statistics::app(session, request),
         _ => Err(method_not_allowed(target.methods())),
     };
     whole.map(Reply::Whole)
@@ -87,6 +96,14 @@ fn check_json(fields: &Fields<'_>, types: &[&str]) -> Result<(), Problem> {
     } else {
         wrong(format!("the body's content-type must be {expected}, in UTF-8"))
     }
+}
+
+/// Reads what single operations read from fields and query, for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_values(fields: &Fields<'_>, query: &super::fields::Query<'_>) {
+    let _ = check_json(fields, &["application/json"]);
+    let _ = history::ask(query);
+    let _ = query.get(super::fields::Key::Rooms).map(multi_poll::split);
 }
 
 #[cfg(test)]

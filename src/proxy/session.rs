@@ -78,14 +78,22 @@ impl Session {
         front.access.identify(&mut self.caller, fields, query, now_ms())
     }
 
+    /// Checks a room's id, unless it is that of the request before.
+    ///
+    /// # Errors
+    /// `invalid_room` with the rule that it breaks.
+    pub(crate) fn check_room(&self, room: &str) -> Result<(), Problem> {
+        if self.room.as_ref().is_some_and(|key| key.room.as_str() == room) {
+            return Ok(());
+        }
+        room_id(room).map(drop)
+    }
+
     /// The key of a room in the caller's app; the one of the request before where it is the same.
-    fn key(&mut self, app: &AppId, room: &str) -> Result<&RoomKey, Problem> {
+    pub(crate) fn key(&mut self, app: &AppId, room: &str) -> Result<&RoomKey, Problem> {
         let is_same = self.room.as_ref().is_some_and(|key| key.room.as_str() == room && key.app == *app);
         if !is_same {
-            let room = RoomId::new(room).map_err(|rule| {
-                Problem::new(ErrorCode::InvalidRoom, format!("the room in the path: {rule}"))
-            })?;
-            self.room = Some(RoomKey::new(app.clone(), room));
+            self.room = Some(RoomKey::new(app.clone(), room_id(room)?));
         }
         Ok(self.room.as_ref().expect("set above"))
     }
@@ -101,17 +109,21 @@ impl Session {
         query: &Query<'_>,
     ) -> Result<Begun, Problem> {
         self.context.front.check_open()?;
-        let caller = self.identify(fields, query)?;
+        let now_ms = now_ms();
+        let access = &self.context.front.access;
+        let caller = access.identify(&mut self.caller, fields, query, now_ms)?;
         let (identity, expires_at_ms) = (Rc::clone(&caller.identity), caller.expires_at_ms);
-        let key = self.key(&identity.app, room)?.clone();
-        let caller = self.caller.as_ref().expect("identified above");
+        self.key(&identity.app, room)?;
+        let Self { context, connection, follower, caller: Some(caller), room: Some(key) } = self else {
+            unreachable!("caller and room were set above");
+        };
         caller.enter(&key.room)?;
         let start = start(fields, query, key.hash48())?;
         let timeout_ms = timeout_ms(query)?;
         let deadline_ms = match wants_events(fields) {
             // Every answer of a stream of events but the first is asked for by the stream itself.
-            true => now_ms() + super::events::TOKEN_CHECK_MS,
-            false => self.context.worker.deadline_ms(timeout_ms),
+            true => now_ms + super::events::TOKEN_CHECK_MS,
+            false => context.worker.deadline_ms(timeout_ms, now_ms),
         };
         let ask = Ask {
             start,
@@ -119,33 +131,40 @@ impl Session {
             deadline_ms: deadline_ms.min(expires_at_ms),
             form: if wants_events(fields) { Form::JSON } else { form(fields) },
         };
-        let place = self.context.front.access.take_poll_place(caller)?;
+        let mut place = context.front.access.take_poll_place(caller)?;
         // A client that has a cursor, on a connection that has not polled yet, was connected before.
-        if !self.connection.has_polled.replace(true) && matches!(start, Start::At(_)) {
-            metrics::counter!(crate::metrics::RECONNECTS).increment(1);
+        if !connection.has_polled.replace(true) && matches!(start, Start::At(_)) {
+            context.reconnects.increment(1);
         }
-        let follower = self.follower.get_or_insert_with(|| Follower::new(&self.context.worker));
-        let started = follower.ask(&key, &ask)?;
+        let follower = follower.get_or_insert_with(|| Follower::new(&context.worker));
+        let started = follower.ask(key, &ask)?;
+        // All who follow a room share one copy of its name.
+        let shared = follower.room().filter(|shared| !std::ptr::eq(shared.room.as_str(), key.room.as_str()));
+        if let Some(shared) = shared.cloned() {
+            *key = shared;
+        }
+        let visitor = context.presence.visitor(&identity, connection.number);
+        match &started {
+            Started::Answer(_) => context.presence.seen(key, &visitor, Some(follower)),
+            Started::Parked | Started::Later(_) => {
+                place.set_present(context.presence.park(key, &visitor, follower));
+            }
+        }
         Ok(Begun { ask, started, place })
     }
 
-    /// Reads for a poll what the store has, until it is answered or parked.
-    pub(crate) async fn settle(&mut self, begun: Begun) -> Result<Begun, Problem> {
-        let Begun { ask, started, place } = begun;
-        let (Some(follower), Some(key)) = (&mut self.follower, &self.room) else {
-            unreachable!("a poll that has begun has a follower and a room");
-        };
-        let started = settle(follower, key, &ask, started).await?;
-        Ok(Begun { ask, started, place })
+    /// The follower and the room of a poll that has begun.
+    pub(crate) fn following(&mut self) -> Option<(&mut Follower, &RoomKey)> {
+        Some((self.follower.as_mut()?, self.room.as_ref()?))
     }
 
     /// Waits for the answer of a poll that has begun. Cancel-safe.
     pub(crate) async fn finish_poll(&mut self, begun: Begun) -> Result<Finished, Problem> {
-        let (Some(follower), Some(key)) = (&mut self.follower, &self.room) else {
-            unreachable!("a poll that has begun has a follower and a room");
-        };
-        let (ask, started, _place) = begun.into_parts();
-        finish(follower, key, &ask, started).await
+        let (follower, key) = self.following().expect("a poll that has begun has both");
+        let (ask, started, place) = begun.into_parts();
+        let finished = finish(follower, key, &ask, started).await;
+        place.answered();
+        finished
     }
 
     /// The room and the follower of a poll that has begun, for whoever goes on with it.
@@ -158,6 +177,11 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.context.front.access.forget(self.caller.take());
     }
+}
+
+fn room_id(room: &str) -> Result<RoomId, Problem> {
+    RoomId::new(room)
+        .map_err(|rule| Problem::new(ErrorCode::InvalidRoom, format!("the room in the path: {rule}")))
 }
 
 /// Reads for a poll what the store has, until it is answered or parked.
@@ -198,7 +222,7 @@ pub(crate) async fn finish(
 }
 
 /// Where a poll begins, by `Last-Event-ID`, `cursor` and `tail`.
-fn start(fields: &Fields<'_>, query: &Query<'_>, room: RoomHash) -> Result<Start, Problem> {
+pub(crate) fn start(fields: &Fields<'_>, query: &Query<'_>, room: RoomHash) -> Result<Start, Problem> {
     let last_event = fields.get(Field::LastEventId).filter(|id| !id.is_empty() && wants_events(fields));
     let start = cursor(last_event.or(query.get(Key::Cursor)).unwrap_or("now"), room)?;
     match (start, query.get(Key::Tail)) {

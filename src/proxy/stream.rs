@@ -1,18 +1,16 @@
-//! A client's stream: written to with a bound on its patience, watched while it is served, ended gently.
+//! A client's stream: watched while it is served, ended gently.
 
 use std::{
     future::poll_fn,
     pin::Pin,
+    rc::Rc,
     task::{Context as Task, Poll},
     time::Duration,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{
-    clocks::{Phase, Ticket},
-    front::Context,
-};
+use super::line::{Client, Line};
 
 /// Bytes of later requests that are read while one is served; beyond it, the client has to wait.
 const PIPELINE_BYTES_MAX: usize = 64 * 1024;
@@ -27,16 +25,12 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Stream for S {}
 
 /// Watches a client that is being served: keeps what it sends for later, up to a bound. Ready when it has left.
-pub(crate) fn watch<S: Stream>(
-    stream: &mut S,
-    context: &Context,
-    pending: &mut Vec<u8>,
-    task: &mut Task<'_>,
-) -> Poll<()> {
+pub(crate) fn watch<S: Client>(line: &mut Line<S>, pending: &mut Vec<u8>, task: &mut Task<'_>) -> Poll<()> {
+    let context = Rc::clone(line.context());
     while pending.len() < PIPELINE_BYTES_MAX {
         let mut scratch = context.scratch.borrow_mut();
         let mut space = ReadBuf::new(&mut scratch);
-        match Pin::new(&mut *stream).poll_read(task, &mut space) {
+        match Pin::new(&mut *line).poll_read(task, &mut space) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Err(_)) => return Poll::Ready(()),
             Poll::Ready(Ok(())) if space.filled().is_empty() => return Poll::Ready(()),
@@ -44,36 +38,6 @@ pub(crate) fn watch<S: Stream>(
         }
     }
     Poll::Pending
-}
-
-/// Writes all of `bytes`. Returns false if the client is gone or takes too long.
-pub(crate) async fn write_all<S: Stream>(stream: &mut S, ticket: &Ticket, bytes: &[u8]) -> bool {
-    let mut written = 0;
-    let mut has_waited = false;
-    poll_fn(|task| {
-        let poll = loop {
-            if written == bytes.len() {
-                // What TLS keeps back goes out with this.
-                break Pin::new(&mut *stream).poll_flush(task).map(|flushed| flushed.is_ok());
-            }
-            match Pin::new(&mut *stream).poll_write(task, &bytes[written..]) {
-                Poll::Ready(Ok(count)) if count > 0 => written += count,
-                Poll::Ready(_) => break Poll::Ready(false),
-                Poll::Pending => break Poll::Pending,
-            }
-        };
-        if poll.is_pending() {
-            if !has_waited {
-                has_waited = true;
-                ticket.enter(Phase::Write);
-            }
-            if ticket.is_over(task.waker()) {
-                return Poll::Ready(false);
-            }
-        }
-        poll
-    })
-    .await
 }
 
 /// Tells the client that nothing follows, and reads away what it still sends.

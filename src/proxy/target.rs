@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use room::{ErrorCode, List, Problem, RoomId, Seq};
+use room::{ErrorCode, List, Problem, RoomId, Seq, UserId};
 
 use super::fields::decode_segment;
 
@@ -17,6 +17,20 @@ pub(crate) enum Target {
     History(RoomId),
     /// `/v1/rooms/{room}`
     Room(RoomId),
+    /// `/v1/rooms/{room}/leave`
+    Leave(RoomId),
+    /// `/v1/rooms/{room}/stats`
+    RoomStats(RoomId),
+    /// `/v1/rooms/{room}/stats/history`
+    StatsHistory(RoomId),
+    /// `/v1/rooms/{room}/viewers`
+    Viewers(RoomId),
+    /// `/v1/rooms/{room}/viewers/{user}`
+    Viewer(RoomId, UserId),
+    /// `/v1/rooms/{room}/signals/{seq}/reach`
+    Reach(RoomId, Seq),
+    /// `/v1/stats`
+    AppStats,
     /// `/v1/poll`
     MultiPoll,
     /// `/openapi.json`
@@ -49,15 +63,15 @@ impl Target {
                 let list = List::parse(list).ok_or_else(|| {
                     Problem::new(ErrorCode::InvalidParameter, "the list in the path is priority or normal")
                 })?;
-                let is_plain = seq.bytes().all(|b| b.is_ascii_digit());
-                match seq.parse() {
-                    Ok(seq) if is_plain => Ok(Self::Message(room, list, Seq(seq))),
-                    _ => Err(Problem::new(
-                        ErrorCode::InvalidParameter,
-                        "the sequence in the path is a whole number",
-                    )),
-                }
+                Ok(Self::Message(room, list, sequence(seq)?))
             }
+            ["v1", "rooms", room, "leave"] => Ok(Self::Leave(room_id(room)?)),
+            ["v1", "rooms", room, "stats"] => Ok(Self::RoomStats(room_id(room)?)),
+            ["v1", "rooms", room, "stats", "history"] => Ok(Self::StatsHistory(room_id(room)?)),
+            ["v1", "rooms", room, "viewers"] => Ok(Self::Viewers(room_id(room)?)),
+            ["v1", "rooms", room, "viewers", user] => Ok(Self::Viewer(room_id(room)?, user_id(user)?)),
+            ["v1", "rooms", room, "signals", seq, "reach"] => Ok(Self::Reach(room_id(room)?, sequence(seq)?)),
+            ["v1", "stats"] => Ok(Self::AppStats),
             ["v1", "poll"] => Ok(Self::MultiPoll),
             ["openapi.json"] => Ok(Self::OpenApi),
             _ => Err(not_found()),
@@ -70,7 +84,16 @@ impl Target {
             Self::Messages(_) => "GET, POST, OPTIONS",
             Self::Message(..) => "DELETE, OPTIONS",
             Self::Room(_) => "GET, PUT, PATCH, DELETE, OPTIONS",
-            Self::History(_) | Self::MultiPoll | Self::OpenApi => "GET, OPTIONS",
+            Self::Leave(_) => "POST, OPTIONS",
+            Self::History(_)
+            | Self::RoomStats(_)
+            | Self::StatsHistory(_)
+            | Self::Viewers(_)
+            | Self::Viewer(..)
+            | Self::Reach(..)
+            | Self::AppStats
+            | Self::MultiPoll
+            | Self::OpenApi => "GET, OPTIONS",
         }
     }
 }
@@ -79,6 +102,20 @@ fn room_id(segment: &str) -> Result<RoomId, Problem> {
     let text = decode_segment(segment).unwrap_or(Cow::Borrowed(""));
     RoomId::new(&text)
         .map_err(|rule| Problem::new(ErrorCode::InvalidRoom, format!("the room in the path: {rule}")))
+}
+
+fn user_id(segment: &str) -> Result<UserId, Problem> {
+    let text = decode_segment(segment).unwrap_or(Cow::Borrowed(""));
+    UserId::new(&text)
+        .map_err(|rule| Problem::new(ErrorCode::InvalidId, format!("the user in the path: {rule}")))
+}
+
+fn sequence(segment: &str) -> Result<Seq, Problem> {
+    let is_plain = segment.bytes().all(|b| b.is_ascii_digit());
+    match segment.parse() {
+        Ok(seq) if is_plain => Ok(Seq(seq)),
+        _ => Err(Problem::new(ErrorCode::InvalidParameter, "the sequence in the path is a whole number")),
+    }
 }
 
 /// There is nothing under this path.
@@ -108,6 +145,16 @@ mod tests {
             ("/v1/rooms/a.b/messages/normal/7", Ok(Target::Message(room(), List::Normal, Seq(7)))),
             ("/v1/rooms/a.b/messages/normal/+7", Err(ErrorCode::InvalidParameter)),
             ("/v1/rooms/a.b/messages/both/7", Err(ErrorCode::InvalidParameter)),
+            ("/v1/rooms/a.b/leave", Ok(Target::Leave(room()))),
+            ("/v1/rooms/a.b/stats", Ok(Target::RoomStats(room()))),
+            ("/v1/rooms/a.b/stats/history", Ok(Target::StatsHistory(room()))),
+            ("/v1/rooms/a.b/viewers", Ok(Target::Viewers(room()))),
+            ("/v1/rooms/a.b/viewers/u%31", Ok(Target::Viewer(room(), UserId::internal("u1")))),
+            ("/v1/rooms/a.b/viewers/u u", Err(ErrorCode::InvalidId)),
+            ("/v1/rooms/a.b/signals/7/reach", Ok(Target::Reach(room(), Seq(7)))),
+            ("/v1/rooms/a.b/signals/x/reach", Err(ErrorCode::InvalidParameter)),
+            ("/v1/rooms/a.b/signals/7", Err(ErrorCode::NotFound)),
+            ("/v1/stats", Ok(Target::AppStats)),
             ("/v1/poll", Ok(Target::MultiPoll)),
             ("/v1//rooms/a.b", Err(ErrorCode::NotFound)),
             ("/v1/rooms/a.b/", Err(ErrorCode::NotFound)),

@@ -8,6 +8,7 @@
 
 mod auditor;
 mod bad_input;
+mod both_versions;
 mod crash;
 mod encode_once;
 mod flood;
@@ -20,4 +21,6 @@ mod process;
 mod retract;
 mod rooms;
 mod send;
+mod statistics;
+mod statsvr_loss;
 mod tls;

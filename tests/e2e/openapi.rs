@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Options, Request, Server};
+use crate::harness::{Answer, DEADLINE, Options, Request, Server, eventually};
 
 /// What bigroom serves on its public listener.
 const OPERATIONS: &[(&str, &str)] = &[
@@ -16,6 +16,13 @@ const OPERATIONS: &[(&str, &str)] = &[
     ("PUT", "/v1/rooms/{room}"),
     ("PATCH", "/v1/rooms/{room}"),
     ("DELETE", "/v1/rooms/{room}"),
+    ("POST", "/v1/rooms/{room}/leave"),
+    ("GET", "/v1/rooms/{room}/stats"),
+    ("GET", "/v1/rooms/{room}/stats/history"),
+    ("GET", "/v1/rooms/{room}/viewers"),
+    ("GET", "/v1/rooms/{room}/viewers/{user}"),
+    ("GET", "/v1/rooms/{room}/signals/{seq}/reach"),
+    ("GET", "/v1/stats"),
     ("GET", "/v1/poll"),
     ("GET", "/openapi.json"),
 ];
@@ -80,7 +87,11 @@ fn check(document: &Value, method: &str, path: &str, answer: &Answer) {
 
 /// A request that the operation accepts, in a room that has a message of each list.
 fn request(method: &str, path: &str) -> Request {
-    let target = path.replace("{room}", "r").replace("{list}", "normal").replace("{seq}", "1");
+    let target = path
+        .replace("{room}", "r")
+        .replace("{list}", "normal")
+        .replace("{seq}", "1")
+        .replace("{user}", "ann");
     match (method, path) {
         ("GET", "/v1/rooms/{room}/messages") => Request::poll("r", "cursor=-1&timeout_ms=0"),
         ("POST", "/v1/rooms/{room}/messages") => {
@@ -90,6 +101,16 @@ fn request(method: &str, path: &str) -> Request {
         ("PUT" | "PATCH", _) => Request::new(method, target).json(&json!({ "cooldown_ms": 1 })),
         _ => Request::new(method, target),
     }
+}
+
+/// Waits until the statistics have counted at least so many in a room.
+async fn await_counted(server: &Server, room: &str, num_users: u64) {
+    eventually(DEADLINE, &format!("{num_users} users or more in {room}"), || async {
+        let answer = server.call(Request::get(format!("/v1/rooms/{room}/stats"))).await;
+        let is_counted = answer.status == 200 && answer.json()["num_users"].as_u64() >= Some(num_users);
+        if is_counted { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -116,6 +137,7 @@ async fn every_operation_answers_as_documented() {
     let document = document(&server).await;
     server.sent("r", &json!({ "text": "x", "data": { "a": 1 } })).await;
     server.signal("r", "x").await;
+    await_counted(&server, "r", 1).await;
     // Closing goes last: afterwards the room refuses.
     let mut listed: Vec<_> = operations(&document).into_iter().collect();
     listed.sort_by_key(|(method, path)| (method == "DELETE" && path.ends_with("{room}"), method == "DELETE"));
@@ -124,6 +146,86 @@ async fn every_operation_answers_as_documented() {
         assert!((200..300).contains(&answer.status), "{method} {path}: {answer:?}");
         check(&document, method, path, &answer);
     }
+}
+
+#[tokio::test]
+async fn numbers_are_documented() {
+    let server = Server::start(Options::default()).await;
+    let document = document(&server).await;
+    let (room, one) = ("/v1/rooms/{room}/stats", "/v1/rooms/{room}/viewers/{user}");
+    let (series, list) = ("/v1/rooms/{room}/stats/history", "/v1/rooms/{room}/viewers");
+    let (messages, reach) = ("/v1/rooms/{room}/messages", "/v1/rooms/{room}/signals/{seq}/reach");
+
+    // Nobody was ever there.
+    await_counted(&server, "r", 0).await;
+    for (path, target) in
+        [(room, "stats"), (series, "stats/history"), (list, "viewers"), (one, "viewers/ann")]
+    {
+        let answer = server.call(Request::get(format!("/v1/rooms/r/{target}"))).await.expect(200);
+        check(&document, "GET", path, &answer);
+    }
+
+    // Three people, one of them on two devices, who all come back with what they got. Who asks for the cursor and who sends
+    // have no names, so they are two more.
+    let start = server.cursor_now("r").await;
+    let mut parked = Vec::new();
+    for who in ["user=ann&device=tv", "user=ann&device=phone", "user=bob", "user=cat"] {
+        parked.push(server.park(Request::poll("r", &format!("{who}&cursor={start}"))).await);
+    }
+    await_counted(&server, "r", 4).await;
+    server.signal("r", "x").await;
+    let mut cursors = Vec::new();
+    for poll in parked {
+        let answer = poll.answer().await;
+        cursors.push(answer["next_cursor"].as_str().expect("a cursor").to_owned());
+    }
+    for who in ["user=ann&device=tv", "user=bob", "user=cat"] {
+        let query = format!("{who}&cursor={}&timeout_ms=0", cursors[0]);
+        let poll = || Request::poll("r", &query);
+        // Answers look at the numbers a few times a second, so they may have them later than the statistics.
+        eventually(DEADLINE, "an answer with numbers", || async {
+            let answer = server.call(poll()).await.expect(200);
+            check(&document, "GET", messages, &answer);
+            if answer.json()["stats"].is_object() { Ok(()) } else { Err(format!("{answer:?}")) }
+        })
+        .await;
+    }
+    let told = "/v1/rooms/r/signals/1/reach";
+    eventually(DEADLINE, "the three who polled again are counted", || async {
+        let body = server.call(Request::get(told)).await.expect_json(200);
+        if body["reached"].as_u64() >= Some(3) && body["p50_ms"].is_u64() {
+            Ok(())
+        } else {
+            Err(body.to_string())
+        }
+    })
+    .await;
+    for (path, target, status) in [
+        (room, "/v1/rooms/r/stats", 200),
+        (series, "/v1/rooms/r/stats/history?step_s=60", 200),
+        (series, "/v1/rooms/r/stats/history?step_s=30", 400),
+        (series, "/v1/rooms/r/stats/history?from_ms=2&to_ms=1", 400),
+        (list, "/v1/rooms/r/viewers", 200),
+        (list, "/v1/rooms/r/viewers?limit=1", 200),
+        (list, "/v1/rooms/r/viewers?after=ann&limit=1", 200),
+        (list, "/v1/rooms/r/viewers?limit=1001", 400),
+        (list, "/v1/rooms/r/viewers?role=speaker", 403),
+        (one, "/v1/rooms/r/viewers/ann", 200),
+        (one, "/v1/rooms/r/viewers/nobody", 200),
+        (one, "/v1/rooms/r/viewers/a%20b", 400),
+        (one, "/v1/rooms/r/viewers/ann?role=viewer", 403),
+        (reach, told, 200),
+        (reach, "/v1/rooms/r/signals/2/reach", 404),
+        (reach, "/v1/rooms/r/signals/1/reach?role=speaker", 403),
+        ("/v1/stats", "/v1/stats?top=1", 200),
+        ("/v1/stats", "/v1/stats?top=0", 400),
+        ("/v1/stats", "/v1/stats?role=moderator", 403),
+    ] {
+        let answer = server.call(Request::get(target)).await.expect(status);
+        check(&document, "GET", path, &answer);
+    }
+    let goodbye = Request::post("/v1/rooms/r/leave?user=bob").body("text/plain", "bye");
+    check(&document, "POST", "/v1/rooms/{room}/leave", &server.call(goodbye).await.expect(204));
 }
 
 #[tokio::test]

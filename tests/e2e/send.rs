@@ -168,3 +168,60 @@ async fn anonymous_sender_is_a_speaker() {
     assert_eq!(got["messages"][0]["sender"], json!({ "id": "anonymous", "role": "speaker" }));
     assert_eq!(got["messages"][1]["sender"], json!({ "id": "u1", "role": "moderator" }));
 }
+
+/// A send that comes whole with its head is served without being copied first, any other by the way of all requests.
+#[tokio::test]
+async fn both_ways_of_a_send_answer_alike() {
+    let server = Server::start(Options::default()).await;
+    let json = "Content-Type: application/json\r\n";
+    let key = format!("{json}Idempotency-Key: k\r\n");
+    let large = format!(r#"{{"text":"{}"}}"#, "x".repeat(16_384));
+    for (query, fields, body) in [
+        ("", json, r#"{"text":"x"}"#),
+        ("?user=u1", json, r#"{"id":"a","text":"x"}"#),
+        ("?user=u1", &key, r#"{"text":"x"}"#),
+        ("?user=u1", &key, r#"{"id":"other","text":"x"}"#),
+        ("?user=u1", json, r#"[{"id":"b","text":"x"},{"text":1}]"#),
+        ("?role=viewer", json, r#"{"text":"x"}"#),
+        ("?role=king", json, r#"{"text":"x"}"#),
+        ("?user=_x", json, r#"{"text":"x"}"#),
+        ("?user=%ff", json, r#"{"text":"x"}"#),
+        ("", "", r#"{"text":"x"}"#),
+        ("", json, r#"{"text":"x","text":"y"}"#),
+        ("", json, "{"),
+        ("", json, ""),
+        ("", json, &large),
+    ] {
+        let mut told = Vec::new();
+        for room in ["r1", "%72%32"] {
+            let mut conn = server.conn().await;
+            let length = body.len();
+            conn.write(format!(
+                "POST /v1/rooms/{room}/messages{query} HTTP/1.1\r\nHost: x\r\n{fields}Content-Length: {length}\r\n\r\n{body}"
+            ))
+            .await;
+            let answer = conn.answer().await;
+            let mut body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            // Only these may differ: the one room is not the other, and time goes on.
+            let places = match body.get_mut("results") {
+                Some(results) => results.as_array_mut().unwrap().iter_mut().collect(),
+                None => vec![&mut body],
+            };
+            for place in places {
+                for name in ["seq", "sent_at_ms"] {
+                    place.as_object_mut().unwrap().remove(name);
+                }
+                let id = place["id"].as_str().map(str::len);
+                place["id"] = json!(id);
+            }
+            told.push((answer.status, answer.header("content-type").map(str::to_owned), body));
+        }
+        assert_eq!(told[0], told[1], "{query} {fields:?} {:.60}", body);
+    }
+    for (path, status) in [("/v1/rooms/_r/messages", 400), ("/v1/rooms/a~b/messages", 400)] {
+        let request = format!("POST {path} HTTP/1.1\r\nHost: x\r\n{json}Content-Length: 2\r\n\r\n{{}}");
+        let mut conn = server.conn().await;
+        conn.write(request).await;
+        assert_eq!(conn.answer().await.expect_problem_of(status, &["invalid_room"])["code"], "invalid_room");
+    }
+}

@@ -72,6 +72,15 @@ pub(super) fn answer(parts: &Parts<'_>, cursor: &CursorText) -> Vec<u8> {
     }
     out.extend_from_slice(b",\"poll_after_ms\":");
     number(&mut out, parts.poll_after_ms);
+    if let Some(online) = &parts.online {
+        out.extend_from_slice(b",\"stats\":{\"num_users\":");
+        number(&mut out, online.num_users);
+        out.extend_from_slice(b",\"num_clients\":");
+        number(&mut out, online.num_clients);
+        out.extend_from_slice(b",\"as_of_ms\":");
+        number(&mut out, online.as_of_ms);
+        out.push(b'}');
+    }
     out.extend_from_slice(b",\"room\":{\"state\":\"");
     out.extend_from_slice(parts.settings.state_shown().as_bytes());
     out.extend_from_slice(b"\",\"cooldown_ms\":");

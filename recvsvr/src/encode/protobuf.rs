@@ -23,7 +23,11 @@ pub(super) fn answer(parts: &Parts<'_>, cursor: &CursorText) -> Vec<u8> {
             reason: gap.reason.as_str().to_owned(),
         }),
         poll_after_ms: parts.poll_after_ms,
-        stats: None,
+        stats: parts.online.map(|online| v1::Stats {
+            num_users: online.num_users,
+            num_clients: online.num_clients,
+            as_of_ms: online.as_of_ms,
+        }),
         room: Some(v1::Room {
             state: parts.settings.state_shown().to_owned(),
             cooldown_ms: parts.settings.cooldown.as_millis() as u64,

@@ -1,6 +1,7 @@
 //! Waking those who wait: by room when there is news, by time when a hold or a deadline ends.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     rc::Rc,
     sync::{
@@ -12,58 +13,42 @@ use std::{
 
 use room::{List, Seq};
 
-use super::{
-    Answer, LocalRoom, Worker, now_ms, now_us,
-    slots::{Parked, State},
-};
-use crate::{
-    answer::{Terms, answer, count_gap},
-    encode::Form,
-    hold::Decision,
-    slice::{Place, Slice},
-    snapshot::Snapshot,
-};
+use super::{Answer, LocalRoom, Worker, now_ms, now_us, slots::Slots};
+use crate::{answer::Terms, hold::Decision};
 
-/// Polls woken before other work of the thread gets its turn: at about 10 µs each, that waits 2.5 ms at most.
-const CHUNK: usize = 256;
+/// Polls answered before other work of the thread gets its turn: at 5 to 10 µs each, that waits 1.3 ms at most.
+const CHUNK: usize = 128;
+
+/// The same where priority messages wait: first come first served would let them wait behind what may be late.
+const CHUNK_URGENT: usize = 512;
+
+/// Other polls answered, and timers looked at, between two chunks of those that are urgent.
+const CHUNK_ASIDE: usize = 16;
 
 /// How old the counts in the metrics may be.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The wake-up of one room's polls, some of them done.
-struct Fan {
-    room: Rc<LocalRoom>,
-    entries: Vec<(u32, u32)>,
-    next: usize,
-    /// When the newest message that a poll was given was accepted (Unix microseconds); 0 while none was.
-    accepted_at_us: u64,
-}
-
-/// The last answer made, for the many polls in a row that are to get the same.
-struct Memo {
-    place: Place,
-    limit: usize,
-    form: Form,
-    answer: Answer,
-    slice: Slice,
+/// The rooms whose polls are being woken, each at most once in each queue.
+#[derive(Default)]
+struct Fans {
+    /// Rooms with priority messages to give, or that were closed.
+    urgent: VecDeque<Rc<LocalRoom>>,
+    others: VecDeque<Rc<LocalRoom>>,
 }
 
 impl Worker {
     /// Serves this worker's mailbox and timers for ever. Run it once, on the worker's thread.
     pub async fn run(self: Rc<Self>) {
-        let mut fans: VecDeque<Fan> = VecDeque::new();
+        let mut fans = Fans::default();
         let mut due: Vec<(u64, u32)> = Vec::new();
         let mut flush_at = tokio::time::Instant::now();
         loop {
             self.take_news(&mut fans);
-            self.fire_timers(&mut due);
-            if let Some(mut fan) = fans.pop_front() {
-                self.wake_chunk(&mut fan);
-                if fan.next < fan.entries.len() {
-                    fans.push_back(fan);
-                }
-            }
-            if !fans.is_empty() || !due.is_empty() {
+            let most = if fans.urgent.is_empty() { CHUNK } else { CHUNK_ASIDE };
+            self.wake_next(&mut fans.urgent, CHUNK_URGENT, |room| &room.is_urgent);
+            self.fire_timers(&mut due, most);
+            self.wake_next(&mut fans.others, most, |room| &room.is_fanning);
+            if !fans.urgent.is_empty() || !fans.others.is_empty() || !due.is_empty() {
                 // Round robin over rooms and timers, and over everything else on this thread.
                 tokio::task::yield_now().await;
                 continue;
@@ -84,7 +69,7 @@ impl Worker {
         }
     }
 
-    fn take_news(&self, fans: &mut VecDeque<Fan>) {
+    fn take_news(&self, fans: &mut Fans) {
         let news = std::mem::take(&mut *self.mailbox().news.lock());
         for room in news {
             // Before the snapshot is read: news that comes from here on is told again.
@@ -96,28 +81,49 @@ impl Worker {
                 self.show_canary(canary);
             }
             let local = self.local.borrow().get(&room.key).map(Rc::clone);
-            fans.extend(local.and_then(|local| local.fan(false)));
+            if let Some(local) = local {
+                local.fan(fans, false);
+            }
         }
-        if self.rooms.is_draining() && self.parked.get() > 0 && fans.is_empty() {
-            fans.extend(self.local.borrow().values().filter_map(|local| local.fan(true)));
+        if self.rooms.is_draining() && self.parked.get() > 0 && fans.urgent.is_empty() {
+            self.local.borrow().values().for_each(|local| local.fan(fans, true));
         }
     }
 
-    /// Looks at the next polls of a fan: answers those that have something to get, keeps the others parked.
-    fn wake_chunk(&self, fan: &mut Fan) {
-        let Some(snapshot) = fan.room.room.snapshot() else { return };
-        let interval_ms = self.rooms.interval(&fan.room.room).as_millis() as u64;
+    /// Wakes polls of the room in front, and puts it at the end of the queue if some are left.
+    fn wake_next(
+        &self,
+        fans: &mut VecDeque<Rc<LocalRoom>>,
+        most: usize,
+        is_queued: impl Fn(&LocalRoom) -> &Cell<bool>,
+    ) {
+        let Some(room) = fans.pop_front() else { return };
+        self.wake_chunk(&room, most);
+        if room.waking.borrow().is_empty() {
+            is_queued(&room).set(false);
+        } else {
+            fans.push_back(room);
+        }
+    }
+
+    /// Looks at the next polls of a fan-out: answers those that have something to get, keeps the others parked.
+    fn wake_chunk(&self, room: &LocalRoom, most: usize) {
+        let Some(snapshot) = room.room.snapshot() else { return room.waking.borrow_mut().clear() };
+        let interval_ms = self.rooms.interval(&room.room).as_millis() as u64;
         let now_ms = now_ms();
-        let until = fan.entries.len().min(fan.next + CHUNK);
+        let mut waking = room.waking.borrow_mut();
+        if waking.is_empty() {
+            return; // They were woken as urgent ones.
+        }
         let mut slots = self.slots.borrow_mut();
-        let mut memo = None;
         let mut answered = 0;
-        for &(slot, generation) in &fan.entries[fan.next..until] {
+        let count = most.min(waking.len());
+        for (slot, generation) in waking.drain(..count) {
             let Some(parked) = slots.parked(slot, generation) else { continue };
             let drain_step = self.next_drain_step();
             let decision = match parked.waiting.decide(&snapshot, now_ms) {
                 Decision::Wait(until_ms) if drain_step.is_none() => {
-                    fan.room.keep(&slots, (slot, generation), parked.waiting.is_held(now_ms));
+                    room.keep(&slots, (slot, generation), parked.waiting.is_held(now_ms));
                     self.set_timer(&mut slots, slot, until_ms);
                     continue;
                 }
@@ -126,34 +132,43 @@ impl Worker {
             };
             let terms =
                 Terms { limit: parked.limit, form: parked.form, interval_ms, drain_step, shed: false };
-            let outcome = answer_parked(&snapshot, parked, decision, &terms, now_ms, &mut memo);
-            if let State::Answered(answer) = &outcome {
+            let answer = room.recent.answer(&snapshot, &parked.waiting, decision, &terms, now_ms);
+            if let Some(answer) = &answer {
                 let accepted = answer.accepted_at_us;
-                fan.accepted_at_us = fan.accepted_at_us.max(accepted.priority).max(accepted.normal);
+                let newest = accepted.priority.max(accepted.normal);
+                room.accepted_at_us.set(room.accepted_at_us.get().max(newest));
             }
-            slots.settle(slot, outcome);
+            self.settle(&mut slots, slot, answer);
             self.tally.outcome(if drain_step.is_some() { "drained" } else { "woken" });
             answered += 1;
         }
-        drop(slots);
-        fan.next = until;
-        self.set_waiting(&fan.room, fan.room.waiting.get() - answered);
-        if fan.next == fan.entries.len() {
-            self.tally.fanned_out(fan.accepted_at_us, now_us());
+        let is_last = waking.is_empty();
+        drop((slots, waking));
+        self.set_waiting(room, room.waiting.get() - answered);
+        if is_last {
+            self.tally.fanned_out(room.accepted_at_us.take(), now_us());
         }
     }
 
-    /// Answers polls whose hold or time is over, at most [`CHUNK`] of them; `due` keeps the rest.
-    fn fire_timers(&self, due: &mut Vec<(u64, u32)>) {
+    /// Gives a parked poll its answer, or lets it read what belongs to it from the store.
+    fn settle(&self, slots: &mut Slots, slot: u32, answer: Option<Answer>) {
+        match answer {
+            None => slots.catch_up(slot),
+            Some(answer) if slots.answer(slot, &answer) => self.tally.sent(&answer, Some(now_us())),
+            Some(_) => {}
+        }
+    }
+
+    /// Answers polls whose hold or time is over, at most so many; `due` keeps the rest.
+    fn fire_timers(&self, due: &mut Vec<(u64, u32)>, most: usize) {
         let now_ms = now_ms();
         if due.is_empty() {
             self.wheel.borrow_mut().advance(now_ms, due);
             // Taken from the end, so the first that came due goes first.
             due.reverse();
         }
-        let mut memo: Option<(Rc<LocalRoom>, Option<Memo>)> = None;
         let mut slots = self.slots.borrow_mut();
-        for (at_ms, slot) in due.split_off(due.len().saturating_sub(CHUNK)).into_iter().rev() {
+        for (at_ms, slot) in due.split_off(due.len().saturating_sub(most)).into_iter().rev() {
             if slots.timer_ms(slot) != at_ms {
                 continue; // An earlier timer took its place.
             }
@@ -178,12 +193,8 @@ impl Worker {
             let interval_ms = self.rooms.interval(&room.room).as_millis() as u64;
             let terms =
                 Terms { limit: parked.limit, form: parked.form, interval_ms, drain_step: None, shed: false };
-            if memo.as_ref().is_none_or(|(of, _)| !Rc::ptr_eq(of, &room)) {
-                memo = Some((Rc::clone(&room), None));
-            }
-            let (_, memo) = memo.as_mut().expect("set above");
-            let outcome = answer_parked(&snapshot, parked, decision, &terms, now_ms, memo);
-            slots.settle(slot, outcome);
+            let answer = room.recent.answer(&snapshot, &parked.waiting, decision, &terms, now_ms);
+            self.settle(&mut slots, slot, answer);
             self.tally.outcome(if decision == Decision::Answer { "woken" } else { "timeout" });
             self.set_waiting(&room, room.waiting.get() - 1);
         }
@@ -191,48 +202,28 @@ impl Worker {
 }
 
 impl LocalRoom {
-    /// The wake-up of those who may have something to get: all, if there is news that nobody is held from.
-    fn fan(self: &Rc<Self>, all: bool) -> Option<Fan> {
+    /// Puts those on the list of who is woken who may have something to get: all, if there is news that nobody is held
+    /// from. The room goes to where its news belongs; whoever still waited for an earlier turn goes with it.
+    fn fan(self: &Rc<Self>, fans: &mut Fans, all: bool) {
         let (priority, is_closed) = self.room.with_snapshot(|snapshot| {
             snapshot.map_or((Seq(0), false), |s| (s.lists[List::Priority].last(), s.settings.is_closed()))
         });
         let is_urgent = self.priority_told.replace(priority) != priority || is_closed || all;
-        let mut entries = std::mem::take(&mut *self.ready.borrow_mut());
+        let mut waking = self.waking.borrow_mut();
+        waking.extend(self.ready.borrow_mut().drain(..));
         if is_urgent {
-            entries.append(&mut self.held.borrow_mut());
+            waking.extend(self.held.borrow_mut().drain(..));
         }
-        (!entries.is_empty()).then(|| Fan { room: Rc::clone(self), entries, next: 0, accepted_at_us: 0 })
+        if waking.is_empty() {
+            return;
+        }
+        let (queue, is_queued) = if is_urgent {
+            (&mut fans.urgent, &self.is_urgent)
+        } else {
+            (&mut fans.others, &self.is_fanning)
+        };
+        if !is_queued.replace(true) {
+            queue.push_back(Rc::clone(self));
+        }
     }
-}
-
-/// The answer for a parked poll; the one made for an earlier poll where both are to get the same.
-fn answer_parked(
-    snapshot: &Snapshot,
-    parked: &Parked,
-    decision: Decision,
-    terms: &Terms,
-    now_ms: u64,
-    memo: &mut Option<Memo>,
-) -> State {
-    let place = parked.waiting.place;
-    // What a drained poll is told differs from poll to poll, and so does what is left of a hold.
-    let may_share = terms.drain_step.is_none() && decision == Decision::Answer;
-    if let Some(last) = memo.as_ref()
-        && may_share
-        && last.place.is_same_reader(&place)
-        && last.limit == terms.limit
-        && last.form == terms.form
-    {
-        count_gap(&last.slice);
-        return State::Answered(Rc::clone(&last.answer));
-    }
-    let Some((encoded, slice)) = answer(snapshot, &parked.waiting, decision, terms, now_ms) else {
-        return State::CatchUp;
-    };
-    count_gap(&slice);
-    let answer = Rc::new(encoded);
-    if may_share {
-        *memo = Some(Memo { place, limit: terms.limit, form: terms.form, answer: Rc::clone(&answer), slice });
-    }
-    State::Answered(answer)
 }

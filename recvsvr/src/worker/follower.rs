@@ -10,14 +10,14 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
-use room::{Cursor, Problem, RoomKey};
+use room::{Cursor, Problem, RoomKey, Seq};
 
 use super::{
-    Answer, LocalRoom, Worker, now_ms, now_us,
+    Answer, LocalRoom, Outlet, Worker, now_ms, now_us,
     slots::{Parked, State},
 };
 use crate::{
-    answer::{Terms, answer, count_gap},
+    answer::Terms,
     catch_up,
     encode::{Encoded, Form},
     hold::{Decision, Waiting, eligible_at_ms},
@@ -54,8 +54,10 @@ pub struct Follower {
     worker: Rc<Worker>,
     slot: u32,
     room: Option<Rc<LocalRoom>>,
-    /// Where the poll stood when it was parked: "now" is the moment at which it was asked, not a later one.
-    stands: Option<Start>,
+    /// The poll that was parked last, from where it stood: "now" is the moment at which it was asked, not a later one.
+    parked: Option<Ask>,
+    /// The place in the priority list of the poll that was begun last, as the log has it.
+    seen: Option<Seq>,
     /// The log was looked at because the poll's cursor is ahead of memory.
     has_looked: bool,
 }
@@ -65,7 +67,7 @@ impl Follower {
     #[must_use]
     pub fn new(worker: &Rc<Worker>) -> Self {
         let slot = worker.slots.borrow_mut().take();
-        Self { worker: Rc::clone(worker), slot, room: None, stands: None, has_looked: false }
+        Self { worker: Rc::clone(worker), slot, room: None, parked: None, seen: None, has_looked: false }
     }
 
     fn follow(&mut self, key: &RoomKey) -> Result<Rc<LocalRoom>, Problem> {
@@ -86,7 +88,7 @@ impl Follower {
     /// # Errors
     /// `node_full` if no more polls or rooms fit.
     pub fn ask(&mut self, key: &RoomKey, ask: &Ask) -> Result<Started, Problem> {
-        self.stands = None;
+        (self.parked, self.seen) = (None, None);
         self.has_looked = false;
         self.begin(key, ask)
     }
@@ -102,7 +104,56 @@ impl Follower {
             State::Answered(answer) => return Ok(Started::Answer(answer)),
             parked => self.worker.slots.borrow_mut().get(self.slot).state = parked,
         }
-        self.begin(key, &Ask { start: self.stands.unwrap_or(ask.start), ..*ask })
+        self.begin(key, &Ask { start: self.parked.map_or(ask.start, |parked| parked.start), ..*ask })
+    }
+
+    /// Up to which priority message its client had got when the last poll began; `None` while the log is not looked at.
+    #[must_use]
+    pub fn seen(&self) -> Option<Seq> {
+        self.seen
+    }
+
+    /// What [`Worker::end_poll`] calls it by, for as long as it lives.
+    #[must_use]
+    pub fn seat(&self) -> u32 {
+        self.slot
+    }
+
+    /// The room that it follows.
+    #[must_use]
+    pub fn room(&self) -> Option<&RoomKey> {
+        self.room.as_ref().map(|room| &room.room.key)
+    }
+
+    /// Gives the follower's answers a way that does not wake its task; `None` takes it away again.
+    ///
+    /// Whether an answer took it is told by [`Follower::take_delivered`], to a task that looks for another reason: it
+    /// waits for what its client sends next.
+    pub fn set_outlet(&mut self, outlet: Option<Rc<dyn Outlet>>) {
+        self.worker.slots.borrow_mut().get(self.slot).outlet = outlet;
+    }
+
+    /// Whether its answers have such a way.
+    #[must_use]
+    pub fn has_outlet(&self) -> bool {
+        self.worker.slots.borrow_mut().get(self.slot).outlet.is_some()
+    }
+
+    /// Whether the parked poll was answered by the outlet; true once for each.
+    pub fn take_delivered(&mut self) -> bool {
+        let mut slots = self.worker.slots.borrow_mut();
+        let state = &mut slots.get(self.slot).state;
+        let is_delivered = matches!(state, State::Delivered);
+        if is_delivered {
+            *state = State::Idle;
+        }
+        is_delivered
+    }
+
+    /// The poll that was parked last, from where it stood, for [`Follower::ask_again`].
+    #[must_use]
+    pub fn parked(&self) -> Option<Ask> {
+        self.parked
     }
 
     fn begin(&mut self, key: &RoomKey, ask: &Ask) -> Result<Started, Problem> {
@@ -128,6 +179,7 @@ impl Follower {
             let now_ms = now_ms();
             let interval = self.worker.rooms.interval(&room.room);
             let place = snapshot.place(ask.start, now_ms);
+            self.seen = Some(place.seen.priority);
             let waiting = Waiting {
                 place,
                 eligible_at_ms: eligible_at_ms(place.served_at_ms, interval, now_ms),
@@ -147,11 +199,13 @@ impl Follower {
             self.worker.check_room_for_poll()?;
             let (epoch, hash) = (snapshot.epoch, room.room.hash);
             let Place { seen, served_at_ms, .. } = place;
-            self.stands = Some(Start::At(Cursor { epoch, room: hash, seen, served_at_ms }));
+            let start = Start::At(Cursor { epoch, room: hash, seen, served_at_ms });
+            self.parked = Some(Ask { start, ..*ask });
             self.park(
                 &room,
                 Parked { room: Rc::clone(&room), waiting, limit: ask.limit, form: ask.form },
                 until_ms,
+                now_ms,
             );
             // Pairs with the fence in `Rooms::tell`: either they see us parked, or we see their snapshot.
             fence(Ordering::SeqCst);
@@ -166,7 +220,7 @@ impl Follower {
     fn answer_now(
         &self,
         room: &LocalRoom,
-        snapshot: &Snapshot,
+        snapshot: &Arc<Snapshot>,
         waiting: Waiting,
         decision: Decision,
         terms: Terms,
@@ -177,9 +231,8 @@ impl Follower {
             Decision::TimedOut | Decision::AnswerHeld => "timeout",
             Decision::Answer | Decision::Wait(_) => "ready",
         });
-        if let Some((encoded, slice)) = answer(snapshot, &waiting, decision, &terms, now_ms) {
-            count_gap(&slice);
-            return Started::Answer(Rc::new(encoded));
+        if let Some(answer) = room.recent.answer(snapshot, &waiting, decision, &terms, now_ms) {
+            return Started::Answer(answer);
         }
         let (rooms, room) = (Arc::clone(&self.worker.rooms), Arc::clone(&room.room));
         let read = async move {
@@ -188,9 +241,9 @@ impl Follower {
         Started::Later(read.boxed_local())
     }
 
-    fn park(&self, room: &Rc<LocalRoom>, parked: Parked, until_ms: u64) {
+    fn park(&self, room: &Rc<LocalRoom>, parked: Parked, until_ms: u64, now_ms: u64) {
         let mut slots = self.worker.slots.borrow_mut();
-        let is_held = parked.waiting.is_held(now_ms());
+        let is_held = parked.waiting.is_held(now_ms);
         // The timer moves a held poll to those that are ready when its hold ends.
         let until_ms = if is_held { until_ms.min(parked.waiting.eligible_at_ms) } else { until_ms };
         slots.get(self.slot).state = State::Parked(parked);
@@ -207,7 +260,7 @@ impl Follower {
         match std::mem::replace(&mut slot.state, State::Idle) {
             State::Answered(answer) => Poll::Ready(Started::Answer(answer)),
             State::CatchUp => Poll::Ready(Started::Later(async { Ok(None) }.boxed_local())),
-            waiting @ (State::Parked(_) | State::Idle) => {
+            waiting @ (State::Parked(_) | State::Idle | State::Delivered) => {
                 slot.state = waiting;
                 if !slot.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                     slot.waker = Some(cx.waker().clone());

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, task::Waker};
 
-use super::{Answer, LocalRoom};
+use super::{Answer, Delivery, LocalRoom, Outlet};
 use crate::{encode::Form, hold::Waiting};
 
 /// A poll's place. It belongs to a follower for as long as that lives; polls come and go in it.
@@ -13,6 +13,8 @@ pub(super) struct Slot {
     timer_ms: u64,
     /// Whom to wake. Kept over polls: a follower is mostly polled by the same task.
     pub(super) waker: Option<Waker>,
+    /// Where answers can be put without waking anybody.
+    pub(super) outlet: Option<Rc<dyn Outlet>>,
     pub(super) state: State,
 }
 
@@ -23,6 +25,8 @@ pub(super) enum State {
     Parked(Parked),
     /// It has its answer, and the follower was woken to take it.
     Answered(Answer),
+    /// It has its answer, and the outlet wrote it: nobody was woken.
+    Delivered,
     /// Part of its answer is in the store only: the follower was woken to read it.
     CatchUp,
 }
@@ -44,7 +48,13 @@ pub(super) struct Slots {
 impl Slots {
     pub(super) fn take(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, timer_ms: 0, waker: None, state: State::Idle });
+            self.slots.push(Slot {
+                generation: 0,
+                timer_ms: 0,
+                waker: None,
+                outlet: None,
+                state: State::Idle,
+            });
             u32::try_from(self.slots.len() - 1).expect("fewer polls than 2^32 on a worker")
         })
     }
@@ -53,6 +63,7 @@ impl Slots {
         let slot = self.get(at);
         slot.state = State::Idle;
         slot.waker = None;
+        slot.outlet = None;
         self.renew(at);
         self.free.push(at);
     }
@@ -84,11 +95,36 @@ impl Slots {
         }
     }
 
-    /// Gives a parked poll its outcome and wakes whoever waits for it.
-    pub(super) fn settle(&mut self, at: u32, outcome: State) {
+    /// Brings the deadline of the poll that is parked here forward. Returns whether there is one.
+    pub(super) fn end(&mut self, at: u32, deadline_ms: u64) -> bool {
+        let State::Parked(parked) = &mut self.get(at).state else { return false };
+        parked.waiting.deadline_ms = parked.waiting.deadline_ms.min(deadline_ms);
+        true
+    }
+
+    /// Gives a parked poll its answer: by its outlet, or by waking whoever waits for it. Tells whether it was written.
+    pub(super) fn answer(&mut self, at: u32, answer: &Answer) -> bool {
         let slot = self.get(at);
-        slot.state = outcome;
-        if let Some(waker) = &slot.waker {
+        if slot.outlet.as_ref().is_some_and(|outlet| outlet.deliver(answer) == Delivery::Written) {
+            slot.state = State::Delivered;
+            return true;
+        }
+        slot.state = State::Answered(Rc::clone(answer));
+        slot.wake();
+        false
+    }
+
+    /// Lets whoever waits for a parked poll read from the store what belongs to its answer.
+    pub(super) fn catch_up(&mut self, at: u32) {
+        let slot = self.get(at);
+        slot.state = State::CatchUp;
+        slot.wake();
+    }
+}
+
+impl Slot {
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }
     }

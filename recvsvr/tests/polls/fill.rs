@@ -136,7 +136,11 @@ fn fill_ends_while_messages_keep_coming() {
             .collect();
         for _ in 0..20 {
             // Read for the first time by another node, each time.
-            let other = Rooms::new(Arc::clone(&node.store) as Arc<dyn Store>, options());
+            let other = Rooms::new(
+                Arc::clone(&node.store) as Arc<dyn Store>,
+                options(),
+                Arc::new(room::NobodyCounts),
+            );
             node.store.subscribe(Arc::clone(&other) as Arc<dyn NoticeSink>);
             let worker = Worker::new(other, 0);
             let mut reader = Reader::new(&worker, &room, Start::Now { tail: Some(1) });

@@ -14,4 +14,5 @@ mod hold;
 mod leaving;
 mod model;
 mod notices;
+mod outlets;
 mod parked;

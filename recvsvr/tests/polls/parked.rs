@@ -51,6 +51,7 @@ fn polls_on_two_threads_share_one_encoding() {
         let rooms = recvsvr::Rooms::new(
             Arc::clone(&node.store) as Arc<dyn store::Store>,
             recvsvr::RecvOptions { workers: 2, ..options() },
+            Arc::new(room::NobodyCounts),
         );
         store::Store::subscribe(&*node.store, Arc::clone(&rooms) as Arc<dyn room::NoticeSink>);
         let (sender, receiver) = sync_channel(2 * POLLS);

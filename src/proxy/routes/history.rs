@@ -25,7 +25,7 @@ pub(super) async fn history(
     Ok(Response { content_encoding: compression.content_encoding(), ..Response::json(200, body) })
 }
 
-fn ask(query: &Query<'_>) -> Result<HistoryAsk, Problem> {
+pub(super) fn ask(query: &Query<'_>) -> Result<HistoryAsk, Problem> {
     let list = match query.get(Key::List) {
         None => List::Normal,
         Some(text) => List::parse(text).ok_or_else(|| invalid(Key::List, "is priority or normal"))?,

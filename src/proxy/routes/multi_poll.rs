@@ -4,11 +4,13 @@ use std::{collections::HashMap, future::poll_fn, rc::Rc, task::Poll};
 
 use prost::Message as _;
 use proto::v1;
-use recvsvr::{Answer, Ask, Compression, Follower, Form, Format, Started, compress};
+use recvsvr::{Answer, Ask, Compression, Follower, Form, Format, Started, compress, now_ms};
 use room::{ErrorCode, MULTI_POLL_ROOMS_MAX, Problem, RoomId, RoomKey};
+use statsvr::Visitor;
 
 use crate::proxy::{
     fields::{Key, invalid},
+    presence::Present,
     request::Request,
     response::Response,
     session::{Session, cursor, finish, form, limit, settle, timeout_ms},
@@ -30,6 +32,7 @@ struct Parked {
     follower: Follower,
     key: RoomKey,
     ask: Ask,
+    present: Present,
 }
 
 /// `GET /v1/poll`: answered when one of the rooms has something to say, with all of them.
@@ -38,9 +41,12 @@ pub(super) async fn multi_poll(session: &mut Session, request: &Request) -> Resu
     let identity = Rc::clone(&session.identify(&request.fields, &query)?.identity);
     let caller = session.caller.as_ref().expect("identified above");
     let form = form(&request.fields);
-    let ask =
-        (limit(&query)?, session.context.worker.deadline_ms(timeout_ms(&query)?).min(caller.expires_at_ms));
+    let ask = (
+        limit(&query)?,
+        session.context.worker.deadline_ms(timeout_ms(&query)?, now_ms()).min(caller.expires_at_ms),
+    );
     let wanted = split(query.get(Key::Rooms).unwrap_or(""))?;
+    let visitor = session.context.presence.visitor(&identity, session.connection.number);
     let _place = session.context.front.access.take_poll_place(caller)?;
 
     let mut legs = Vec::with_capacity(wanted.len());
@@ -53,7 +59,7 @@ pub(super) async fn multi_poll(session: &mut Session, request: &Request) -> Resu
             let start = cursor(cursor_text, key.hash48())?;
             let form = Form { format: form.format, compression: Compression::None };
             let ask = Ask { start, limit: ask.0, deadline_ms: ask.1, form };
-            begin(Follower::new(&session.context.worker), key, ask).await
+            begin(session, key, ask, &visitor).await
         };
         let state = begun.await.unwrap_or_else(LegState::Refused);
         legs.push(Leg { name: name.to_owned(), state });
@@ -80,7 +86,7 @@ pub(super) async fn multi_poll(session: &mut Session, request: &Request) -> Resu
 }
 
 /// Splits `a:CURSOR,b:CURSOR` at the last colon of each: ids may have colons, cursors have none.
-fn split(text: &str) -> Result<Vec<(&str, &str)>, Problem> {
+pub(super) fn split(text: &str) -> Result<Vec<(&str, &str)>, Problem> {
     let rule = "is room:cursor, separated by commas, 1 to 20 rooms";
     let rooms: Vec<_> = text
         .split(',')
@@ -97,14 +103,20 @@ fn split(text: &str) -> Result<Vec<(&str, &str)>, Problem> {
     Ok(rooms)
 }
 
-async fn begin(mut follower: Follower, key: RoomKey, ask: Ask) -> Result<LegState, Problem> {
+async fn begin(session: &Session, key: RoomKey, ask: Ask, visitor: &Visitor) -> Result<LegState, Problem> {
+    let presence = &session.context.presence;
+    let mut follower = Follower::new(&session.context.worker);
     let started = follower.ask(&key, &ask)?;
     Ok(match settle(&mut follower, &key, &ask, started).await? {
         Started::Answer(answer) => {
+            presence.seen(&key, visitor, Some(&follower));
             follower.delivered(&answer, false);
             LegState::Answered(answer)
         }
-        Started::Parked | Started::Later(_) => LegState::Parked(Box::new(Parked { follower, key, ask })),
+        Started::Parked | Started::Later(_) => {
+            let present = presence.park(&key, visitor, &follower);
+            LegState::Parked(Box::new(Parked { follower, key, ask, present }))
+        }
     })
 }
 
@@ -122,7 +134,8 @@ async fn wait_for_one(legs: &mut [Leg]) {
     })
     .await;
     if let LegState::Parked(parked) = &mut legs[at].state {
-        let Parked { follower, key, ask } = &mut **parked;
+        let Parked { follower, key, ask, present } = &mut **parked;
+        std::mem::take(present).answered();
         legs[at].state = match finish(follower, key, ask, started).await {
             Ok(finished) => {
                 follower.delivered(&finished.answer, true);
@@ -137,7 +150,8 @@ impl Leg {
     /// Answers a poll that still waits with what there is.
     async fn end(&mut self) {
         let LegState::Parked(parked) = &mut self.state else { return };
-        let Parked { follower, key, ask } = &mut **parked;
+        let Parked { follower, key, ask, present } = &mut **parked;
+        std::mem::take(present).answered();
         let ask = Ask { deadline_ms: 0, ..*ask };
         let ended = match follower.ask_again(key, &ask) {
             Ok(started) => finish(follower, key, &ask, started).await,

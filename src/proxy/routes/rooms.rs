@@ -3,6 +3,7 @@
 use room::{Problem, RoomId, RoomKey};
 use sendsvr::{PatchMode, SettingsPatch, settings_json};
 use store::RoomView;
+use tracing::warn;
 
 use super::{check_json, messages::enter};
 use crate::proxy::{request::Request, response::Response, session::Session};
@@ -30,7 +31,15 @@ pub(super) async fn change(
     let mode = if request.method == "PUT" { PatchMode::Replace } else { PatchMode::Merge };
     check_json(&request.fields, &["application/json", "application/merge-patch+json"])?;
     let patch = SettingsPatch::from_json(&request.body, mode, room)?;
-    let view = session.context.front.sender.change_settings(&caller, &key, patch).await?;
+    let front = &session.context.front;
+    let was_closed = front.sender.view(&key).await?.settings.is_closed();
+    let view = front.sender.change_settings(&caller, &key, patch).await?;
+    if was_closed
+        && !view.settings.is_closed()
+        && let Err(error) = front.stats.opened(&key).await
+    {
+        warn!(%error, room = %key, "the room is open, but its viewers go on being counted from before");
+    }
     Ok(shown(session, room, &view))
 }
 

@@ -35,6 +35,11 @@ async fn room_ids_that_are_no_ids() {
             check(&server, request, 400, &["invalid_room"]).await;
         }
     }
+    // The room is named first, also by the fast lane.
+    for query in ["user=_x", "role=king", "limit=0", "cursor=", "token=a&token=b"] {
+        let poll = Request::get(format!("/v1/rooms/_x/messages?timeout_ms=0&{query}"));
+        check(&server, poll, 400, &["invalid_room"]).await;
+    }
     for room in ["a%zz", "a%", "a%2", "%ff"] {
         let poll = Request::get(format!("/v1/rooms/{room}/messages?timeout_ms=0"));
         check(&server, poll, 400, &["invalid_room", "invalid_request"]).await;

@@ -24,14 +24,41 @@ const LOG_LINES_MAX: usize = 2_000;
 /// How to start a server.
 #[derive(Clone)]
 pub(crate) struct Options {
+    role: Role,
     config: String,
     args: Vec<String>,
+    env: Vec<(String, String)>,
     keys: Option<Keys>,
+}
+
+/// What the process is to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Serve,
+    Statsvr,
+}
+
+impl Role {
+    /// The command that runs it.
+    fn command(self) -> &'static str {
+        match self {
+            Self::Serve => "serve",
+            Self::Statsvr => "statsvr",
+        }
+    }
+
+    /// Under which key the log names its listener.
+    fn listen_key(self) -> &'static str {
+        match self {
+            Self::Serve => "listen",
+            Self::Statsvr => "stats_listen",
+        }
+    }
 }
 
 /// Options with exactly this configuration file.
 pub(crate) fn config(toml: &str) -> Options {
-    Options { config: toml.to_owned(), args: Vec::new(), keys: None }
+    Options { role: Role::Serve, config: toml.to_owned(), args: Vec::new(), env: Vec::new(), keys: None }
 }
 
 impl Default for Options {
@@ -52,6 +79,18 @@ impl Options {
     /// Adds command line arguments behind those of the harness.
     pub(crate) fn args(mut self, args: &[&str]) -> Self {
         self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    /// Sets a variable of the process's environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Runs a statsvr instead of a server: [`Server::addr`] is then where other nodes reach it.
+    pub(crate) fn statsvr(mut self) -> Self {
+        self.role = Role::Statsvr;
         self
     }
 
@@ -86,7 +125,8 @@ impl Place {
             command.env_remove(name);
         }
         command.env("BIGROOM_LOG__FORMAT", "json").env_remove("RUST_LOG");
-        command.arg("serve").arg("--config").arg(self.path("bigroom.toml"));
+        command.envs(self.options.env.iter().map(|(name, value)| (name, value)));
+        command.arg(self.options.role.command()).arg("--config").arg(self.path("bigroom.toml"));
         let defaults = [
             ("--listen", "127.0.0.1:0".into()),
             ("--ops-listen", "127.0.0.1:0".into()),
@@ -183,6 +223,7 @@ impl Server {
 
     async fn start_at(place: Place) -> Self {
         let (process, log) = place.spawn();
+        let listen_key = place.options.role.listen_key();
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut this = Self {
             addr: unknown,
@@ -194,7 +235,7 @@ impl Server {
         };
         (this.addr, this.ops) = eventually(DEADLINE, "the addresses in the log", || {
             assert!(this.process.status().is_none(), "the server did not start:\n{}", this.log.text());
-            let addrs = this.log.addr("listen").zip(this.log.addr("ops_listen"));
+            let addrs = this.log.addr(listen_key).zip(this.log.addr("ops_listen"));
             std::future::ready(addrs.ok_or_else(|| this.log.text()))
         })
         .await;

@@ -38,7 +38,8 @@ pub(crate) fn on_node<T>(options: RecvOptions, test: impl AsyncFnOnce(Rc<Node>) 
         let dir = tempfile::tempdir().unwrap();
         let store = SlowStore::new(RocksStore::open(dir.path(), options.store).unwrap());
         let workers = options.workers;
-        let rooms = Rooms::new(Arc::clone(&store) as Arc<dyn store::Store>, options);
+        let rooms =
+            Rooms::new(Arc::clone(&store) as Arc<dyn store::Store>, options, Arc::new(room::NobodyCounts));
         let notices = LossyNotices::new(Arc::clone(&rooms));
         store.subscribe(Arc::clone(&notices) as Arc<dyn NoticeSink>);
         tokio::spawn(Arc::clone(&rooms).maintain());

@@ -1,0 +1,31 @@
+//! Fuzz targets of the server: what `fuzz/` runs and `make test` repeats with the committed corpora.
+//!
+//! A target takes bytes as they may come from outside and panics if something is wrong. It stands beside what it tests;
+//! `room`, `sendsvr` and `store` have their own. `fuzz/README.md` lists every decoder and its target.
+
+pub use crate::{
+    auth::fuzzing::{keys, token},
+    config::fuzzing::config,
+    proxy::fuzzing::{http1, http1_as_hyper, values},
+    tls::fuzz_identity as identity,
+};
+
+#[cfg(test)]
+#[path = "../fuzz/replay.rs"]
+mod replay;
+
+#[cfg(test)]
+mod tests {
+    use super::{replay::replay, *};
+
+    #[test]
+    fn corpora_are_read_without_a_finding() {
+        replay("config", config);
+        replay("http1", http1);
+        replay("http1_as_hyper", http1_as_hyper);
+        replay("identity", identity);
+        replay("keys", keys);
+        replay("token", token);
+        replay("values", values);
+    }
+}

@@ -1,0 +1,166 @@
+//! How a process counts viewers: by itself, or with the statsvrs of its cluster.
+
+mod role;
+
+use std::{
+    io,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use metrics::gauge;
+pub use role::run;
+use room::{Change, Content, List, Notice, NoticeSink, OnlineCounts, OnlineSource, RoomKey};
+use statsvr::{
+    Clock, History, HistorySettings, NodeId, Signal, Stats, StatsService, StatsSettings, Statsvr,
+    grpc::RemoteStatsvr,
+};
+use store::Store;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
+use tracing::warn;
+
+use crate::{
+    config::Config,
+    metrics::{ONLINE_USERS, SECT_DEFAULT},
+};
+
+/// How long a statsvr may take for an answer.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long a statsvr may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often a connection is looked at while something is asked, so that a node that is gone without a word is noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
+/// The name of a statsvr within another role's process.
+const WITHIN: &str = "within";
+
+/// The statistics of a process, at work on a thread of their own until they are stopped.
+pub struct Statistics {
+    stats: Arc<Stats>,
+    stop: CancellationToken,
+    thread: JoinHandle<()>,
+}
+
+impl Statistics {
+    /// Counts within this process, with its past in `store`; or asks the nodes of the configuration, if it names any.
+    ///
+    /// # Errors
+    /// Why the thread could not be started, or an address not be used.
+    pub fn start(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("start the statistics")?;
+        let settings = settings(config);
+        let (stats, statsvr) = if config.stats.nodes.is_empty() {
+            let clock = Clock::system();
+            let history = Arc::new(History::new(store, HistorySettings::default()));
+            let statsvr = Statsvr::new(NodeId::new(WITHIN), settings, clock.clone(), true, Some(history));
+            let service: Arc<dyn StatsService> = Arc::new(Arc::clone(&statsvr));
+            let stats = Stats::new(clock, &settings, DEADLINE, [(NodeId::new(WITHIN), service)]);
+            (stats, Some(statsvr))
+        } else {
+            // Connections are made on the runtime that uses them.
+            let _runtime = runtime.enter();
+            let nodes = config.stats.nodes.iter().map(remote).collect::<anyhow::Result<Vec<_>>>()?;
+            (Stats::new(Clock::system(), &settings, DEADLINE, nodes), None)
+        };
+        let stop = CancellationToken::new();
+        let thread = {
+            let (stats, stop) = (Arc::clone(&stats), stop.clone());
+            thread::Builder::new()
+                .name("statistics".into())
+                .spawn(move || runtime.block_on(work(&stats, statsvr.as_ref(), &stop)))
+                .context("start the statistics' thread")?
+        };
+        Ok(Self { stats, stop, thread })
+    }
+
+    /// The numbers, and the way to tell of who is here.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// Ends counting, once what there is of the past is written. Blocks until then.
+    pub fn stop(self) {
+        self.stop.cancel();
+        if self.thread.join().is_err() {
+            warn!("the statistics ended by a panic");
+        }
+    }
+}
+
+/// Does what statistics do, until `stop`.
+async fn work(stats: &Arc<Stats>, statsvr: Option<&Arc<Statsvr>>, stop: &CancellationToken) {
+    let counts = async {
+        if let Some(statsvr) = statsvr {
+            statsvr.run(stats, stop).await;
+        }
+    };
+    tokio::join!(stats.run(stop), counts);
+}
+
+fn settings(config: &Config) -> StatsSettings {
+    StatsSettings {
+        window: config.online.window,
+        rooms_max: config.stats.rooms_max,
+        names_per_room_max: config.stats.names_per_room_max,
+    }
+}
+
+/// The statsvr at an address. It is connected to when it is first asked, and again when the connection broke.
+fn remote(address: &str) -> anyhow::Result<(NodeId, Arc<dyn StatsService>)> {
+    let channel = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(io::Error::other)
+        .with_context(|| format!("stats.nodes: {address}"))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .connect_lazy();
+    Ok((NodeId::new(address), Arc::new(RemoteStatsvr::new(channel, DEADLINE))))
+}
+
+/// Brings the gauges of who is online up to date: call it before they are read.
+pub(crate) fn refresh_metrics(stats: &Stats) {
+    let mut num_users = 0;
+    stats.snapshots().for_each(|snapshot| num_users += snapshot.num_users);
+    gauge!(ONLINE_USERS, "sect" => SECT_DEFAULT).set(num_users as f64);
+}
+
+/// What recvsvrs go by: how many are in a room.
+pub(crate) struct Audience(pub(crate) Arc<Stats>);
+
+impl OnlineSource for Audience {
+    fn online(&self, room: &RoomKey) -> Option<OnlineCounts> {
+        let (snapshot, as_of_ms) = self.0.room(room)?;
+        let (num_users, num_clients) = (snapshot.num_users, snapshot.num_clients);
+        Some(OnlineCounts { num_users, num_clients, as_of_ms })
+    }
+}
+
+/// Tells the statistics of priority messages, whose reach they measure.
+pub(crate) struct Signals(pub(crate) Arc<Stats>);
+
+impl NoticeSink for Signals {
+    fn notice(&self, notice: &Notice) {
+        let Change::Appended { list: List::Priority, messages, .. } = &notice.change else { return };
+        if notice.room.is_canary() {
+            return;
+        }
+        for message in messages {
+            // Whether a redaction reached somebody is nobody's question, but places count by sequence.
+            debug_assert!(
+                !matches!(message.content, Content::Retracted { .. }),
+                "what is new is not retracted yet"
+            );
+            self.0.signal(&notice.room, Signal { seq: message.seq.0, sent_at_ms: message.sent_at_ms });
+        }
+    }
+}
