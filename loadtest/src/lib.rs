@@ -7,8 +7,8 @@
 //! A figure counts only with its verdict: every viewer is held to every message, and a run in which one was lost,
 //! repeated or out of order fails, whatever its speed.
 //!
-//! Where to look first: [`mod@compare`] has the scenarios, [`peers`] the servers that are compared, [`client`] the viewers,
-//! [`floor`] the least that a server could do.
+//! Where to look first: `compare` has the scenarios, `peers` the servers that are compared, `client` the viewers,
+//! `floor` the least that a server could do.
 
 mod audit;
 mod cli;

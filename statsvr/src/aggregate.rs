@@ -21,6 +21,10 @@ const JOINED_MAX: usize = 1 << 20;
 /// A room of which nothing was reported for so long is forgotten (milliseconds).
 const FORGOTTEN_AFTER_MS: u64 = 10_000;
 
+/// For so long after a node came or went everything is said again every round (milliseconds). Until all see the same nodes as
+/// settled two may speak for one room, and readers go by whom they heard last: that must be the one who stays.
+const SAYS_AGAIN_MS: u64 = 8_000;
+
 /// The latest word of a node on a room.
 struct Word {
     at_ms: u64,
@@ -41,13 +45,39 @@ struct Room {
     joined: Vec<u64>,
     joins: u64,
     leaves: u64,
-    /// What of these is not for this node's history: what was before its first look, if another node spoke for the room then.
-    before: Option<(u64, u64)>,
+    /// Users whom this node has seen come and go, for its history.
+    seen: Traffic,
     /// Whether another node has spoken for the room.
     is_followed: bool,
     told: Told,
     /// What was said last, if this node was the one to say it.
     said: Option<Arc<RoomSnapshot>>,
+}
+
+/// Who came and went since a node began to look at a room.
+///
+/// Another node's totals are not among them: a point of the series would have joins that were long before it.
+#[derive(Default)]
+struct Traffic {
+    joins: u64,
+    leaves: u64,
+    /// Users who were there at the first look without having been seen to come; `None` before it.
+    found: Option<u64>,
+}
+
+impl Traffic {
+    /// Takes note of how many came, and are there now. In a room that another node has spoken for, the first look is when
+    /// all of it is known: what nodes tell until then is nobody who came now.
+    fn take(&mut self, new_joins: u64, num_users: u64, is_followed: bool, is_whole: bool) {
+        let looks_on = self.found.is_some() || !is_followed;
+        if looks_on {
+            self.joins += new_joins;
+        }
+        if looks_on || is_whole {
+            let found = *self.found.get_or_insert(num_users.saturating_sub(self.joins));
+            self.leaves = self.leaves.max((found + self.joins).saturating_sub(num_users));
+        }
+    }
 }
 
 /// Sums of one level.
@@ -77,11 +107,13 @@ pub(crate) struct Aggregator {
     is_alone: bool,
     history: Option<Arc<History>>,
     rooms: HashMap<RoomKey, Room>,
+    /// The nodes of the latest round, and when they came to be these (Unix milliseconds).
+    live: (Vec<NodeId>, u64),
 }
 
 impl Aggregator {
     pub(crate) fn new(node: NodeId, window_ms: u64, is_alone: bool, history: Option<Arc<History>>) -> Self {
-        Self { node, window_ms, is_alone, history, rooms: HashMap::new() }
+        Self { node, window_ms, is_alone, history, rooms: HashMap::new(), live: (Vec::new(), 0) }
     }
 
     /// Takes what a node counts.
@@ -133,7 +165,13 @@ impl Aggregator {
     /// One round: all rooms that this node speaks for and that have changed since the last one.
     pub(crate) fn round(&mut self, nodes: &Nodes, now_ms: u64) -> Round {
         let mut round = Round::default();
-        let Self { node, window_ms, is_alone, history, rooms } = self;
+        let mut live: Vec<_> = nodes.live().iter().map(|node| node.id.clone()).collect();
+        live.sort_unstable();
+        if live != self.live.0 {
+            self.live = (live, now_ms);
+        }
+        let says_again = !self.is_alone && now_ms < self.live.1 + SAYS_AGAIN_MS;
+        let Self { node, window_ms, is_alone, history, rooms, .. } = self;
         rooms.retain(|key, room| {
             // What a node that has gone said last counts no more: its second copy does.
             room.words.retain(|id, _| id == node || nodes.has(id));
@@ -150,7 +188,7 @@ impl Aggregator {
             let snapshot = room.add_up(&view, speaks, history.as_deref());
             if !speaks {
                 room.said = None;
-            } else if room.said.as_ref().is_none_or(|said| differs(said, &snapshot)) {
+            } else if says_again || room.said.as_ref().is_none_or(|said| differs(said, &snapshot)) {
                 let snapshot = Arc::new(snapshot);
                 room.said = Some(Arc::clone(&snapshot));
                 round.changed.push(snapshot);
@@ -215,7 +253,7 @@ struct View<'a> {
 impl Room {
     fn add_up(&mut self, view: &View<'_>, decides: bool, history: Option<&History>) -> RoomSnapshot {
         let sum = self.sum(view, self.layout.level);
-        self.joins += sum.new_joins;
+        let new_joins = sum.new_joins;
         let mut shown = sum;
         if decides {
             let next = self.layout.next.map(|(level, _)| self.sum(view, level));
@@ -227,18 +265,21 @@ impl Room {
         for word in self.words.values_mut() {
             word.splits.values_mut().for_each(|split| split.new_joins = 0);
         }
-        self.leaves = self.leaves.max(self.joins.saturating_sub(shown.num_users));
+        // Of a room that another node speaks for, these are what that one says.
+        if decides || !self.is_followed {
+            self.joins += new_joins;
+            self.leaves = self.leaves.max(self.joins.saturating_sub(shown.num_users));
+        }
         // One that has just stepped in does not know all of the room in its first round or two.
-        let observes = decides || shown.is_whole || self.before.is_some();
+        let observes = decides || shown.is_whole || self.seen.found.is_some();
+        self.seen.take(new_joins, shown.num_users, self.is_followed, shown.is_whole);
         let standing = history.filter(|_| observes).map_or_else(Standing::default, |history| {
-            let totals = (self.joins, self.leaves);
-            let before = *self.before.get_or_insert(if self.is_followed { totals } else { (0, 0) });
             let seen = Observation {
                 at_ms: view.now_ms,
                 num_users: shown.num_users,
                 num_clients: shown.num_clients,
-                joins: self.joins - before.0,
-                leaves: self.leaves - before.1,
+                joins: self.seen.joins,
+                leaves: self.seen.leaves,
             };
             history.observe(view.key, seen, &std::mem::take(&mut self.joined))
         });
@@ -270,8 +311,7 @@ impl Room {
                 sum.exact = false;
                 continue;
             };
-            let is_warm = view.now_ms.saturating_sub(speaker.since_ms) >= view.window_ms;
-            sum.exact &= is_warm || view.is_alone;
+            sum.exact &= speaker.is_warm(view.window_ms, view.now_ms) || view.is_alone;
             let word = self.words.get(&speaker.id);
             sum.is_whole &= word.is_some();
             let Some(split) = word.and_then(|word| word.splits.get(&id)) else { continue };
@@ -352,6 +392,23 @@ mod tests {
         let round = aggregator.round(&nodes(&[other]), 101_500);
         assert_eq!((round.changed[0].num_users, round.changed[0].joins), (50, 50));
         assert!(round.changed[0].exact);
+    }
+
+    #[test]
+    fn everything_is_said_again_when_a_node_goes() {
+        let both = nodes(&["a", "b"]);
+        let owner = both.owners(&room(), 100_000)[0].unwrap().id.to_string();
+        let mut aggregator = Aggregator::new(NodeId::new(&owner), WINDOW, false, None);
+        let mut says = |nodes: &Nodes, now_ms| {
+            aggregator.take(report("a", &[(0, 0, 50)]), now_ms);
+            aggregator.take(report("b", &[(0, 0, 50)]), now_ms);
+            aggregator.round(nodes, now_ms).changed.len()
+        };
+        assert_eq!((says(&both, 100_000), says(&both, 107_000)), (1, 1), "a node has just come");
+        assert_eq!(says(&both, 108_000), 0);
+        // The other one may have been the last to speak of the room.
+        let alone = nodes(&[&owner]);
+        assert_eq!((says(&alone, 109_000), says(&alone, 117_000)), (1, 0));
     }
 
     #[test]

@@ -11,6 +11,10 @@ use crate::{SplitId, identity::mix};
 /// what they count.
 const SETTLED_MS: u64 = 3_000;
 
+/// How long it may take until all who send beats have found a node that came back (milliseconds): the longest wait between two
+/// attempts to reach it, its first word, and the next flush.
+const FOUND_BY_ALL_MS: u64 = 4_000;
+
 /// A statsvr's name: the same for as long as it is the same process in the eyes of the others.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct NodeId(Arc<str>);
@@ -49,6 +53,14 @@ pub struct Node {
     /// Since when it has been given all that it should have (Unix milliseconds).
     pub since_ms: u64,
     hash: u64,
+}
+
+impl Node {
+    /// Whether the node has been told of everybody: all who send beats have known it for a whole window.
+    #[must_use]
+    pub fn is_warm(&self, window_ms: u64, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.since_ms) >= window_ms + FOUND_BY_ALL_MS
+    }
 }
 
 /// The statsvrs that answer, as one observer sees them.
@@ -118,12 +130,11 @@ impl Nodes {
         best.map(|scored| scored.map(|(_, node)| node))
     }
 
-    /// The node whose count of a split is the one that counts: the first of its keepers that has been there for a whole window.
+    /// The node whose count of a split is the one that counts: the first of its keepers that is warm ([`Node::is_warm`]).
     /// With none, the first keeper.
     #[must_use]
     pub fn speaker(&self, key: Placement, window_ms: u64, now_ms: u64) -> Option<&Node> {
-        let is_warm = |node: &Node| now_ms.saturating_sub(node.since_ms) >= window_ms;
-        self.best_two(key, is_warm)[0].or(self.keepers(key)[0])
+        self.best_two(key, |node| node.is_warm(window_ms, now_ms))[0].or(self.keepers(key)[0])
     }
 
     /// The nodes that add up a room: the one that speaks for it, and the one that would be next.
@@ -198,8 +209,8 @@ mod tests {
         let both = nodes(&[("a", 0), ("b", 0)]);
         let [first, second] = both.keepers(key).map(|node| node.unwrap().id.clone());
         let restarted = Nodes::new([(first.clone(), 100_000), (second.clone(), 0)]);
-        assert_eq!(restarted.speaker(key, 30_000, 129_999).unwrap().id, second);
-        assert_eq!(restarted.speaker(key, 30_000, 130_000).unwrap().id, first);
+        assert_eq!(restarted.speaker(key, 30_000, 133_999).unwrap().id, second);
+        assert_eq!(restarted.speaker(key, 30_000, 134_000).unwrap().id, first);
         let alone = Nodes::new([(first.clone(), 100_000)]);
         assert_eq!(alone.speaker(key, 30_000, 100_000).unwrap().id, first);
         assert_eq!(restarted.owners(&room, 101_000)[0].unwrap().id, second);
