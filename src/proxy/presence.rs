@@ -14,8 +14,8 @@ use statsvr::{Collector, CollectorSettings, DeviceHash, Parked, Stats, TICK_EVER
 /// deadlines; it is counted as gone all the same.
 const LEAVERS_MAX: usize = 65_536;
 
-/// A client who has left a room.
-type Leaver = (RoomKey, UserHash, DeviceHash);
+/// A client who has left a room, and when (Unix milliseconds).
+type Leaver = (RoomKey, UserHash, DeviceHash, u64);
 
 /// Who has left, for each worker to end what it holds of theirs.
 pub(crate) struct Leavers(Box<[Mutex<Vec<Leaver>>]>);
@@ -75,8 +75,8 @@ impl Presence {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            for (room, user, device) in self.leavers.take(self.index) {
-                self.end_polls(&room, user, device);
+            for leaver in self.leavers.take(self.index) {
+                self.end_polls(&leaver);
             }
             self.collector.borrow_mut().tick(self.now_ms());
         }
@@ -106,13 +106,15 @@ impl Presence {
 
     /// A client leaves a room: it is offline, and its polls end.
     pub(crate) fn leave(&self, room: &RoomKey, visitor: &Visitor) {
-        self.end_polls(room, visitor.user, visitor.device);
-        self.collector.borrow_mut().left(room, visitor, self.now_ms());
-        self.leavers.tell(&(room.clone(), visitor.user, visitor.device));
+        let now_ms = self.now_ms();
+        let leaver = (room.clone(), visitor.user, visitor.device, now_ms);
+        self.end_polls(&leaver);
+        self.collector.borrow_mut().left(room, visitor, now_ms);
+        self.leavers.tell(&leaver);
     }
 
-    fn end_polls(&self, room: &RoomKey, user: UserHash, device: DeviceHash) {
-        let seats = self.collector.borrow_mut().leave_polls(room, user, device);
+    fn end_polls(&self, (room, user, device, left_at_ms): &Leaver) {
+        let seats = self.collector.borrow_mut().leave_polls(room, *user, *device, *left_at_ms);
         for seat in seats {
             self.worker.end_poll(seat);
         }

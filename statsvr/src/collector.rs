@@ -120,6 +120,7 @@ struct ParkedPoll {
     room: u32,
     visitor: Visitor,
     place: u64,
+    parked_at_ms: u64,
     told_at_ms: u64,
     /// Where whoever parked it finds it again.
     seat: u32,
@@ -210,6 +211,7 @@ impl Collector {
             room: index,
             visitor: visitor.clone(),
             place: place(seq),
+            parked_at_ms: now_ms,
             told_at_ms: now_ms,
             seat,
             before: self.clients.add(index, visitor, number),
@@ -257,12 +259,31 @@ impl Collector {
         self.due_at_ms = self.due_at_ms.min(now_ms);
     }
 
-    /// The seats of the polls that a client has parked here, who has left explicitly on this thread or another: they are to be
-    /// ended, and prove nothing any more.
-    pub fn leave_polls(&mut self, room: &RoomKey, user: UserHash, device: DeviceHash) -> Vec<u32> {
+    /// The seats of the polls that a client had parked here when it left explicitly, on this thread or another: they are to be
+    /// ended, and prove nothing any more. What it has parked since then stays: it has come back.
+    pub fn leave_polls(
+        &mut self,
+        room: &RoomKey,
+        user: UserHash,
+        device: DeviceHash,
+        left_at_ms: u64,
+    ) -> Vec<u32> {
         let Some(&index) = self.index.get(room) else { return Vec::new() };
         let mut next = self.clients.last(index, user, device);
-        self.clients.set_last(index, user, device, None);
+        let mut later = None;
+        // A client's polls are a list, the newest first.
+        while let Some(number) = next {
+            let Some(poll) =
+                self.parked[number as usize].as_ref().filter(|poll| poll.parked_at_ms > left_at_ms)
+            else {
+                break;
+            };
+            (later, next) = (Some(number), poll.before);
+        }
+        match later.and_then(|number| self.parked[number as usize].as_mut()) {
+            Some(poll) => poll.before = None,
+            None => self.clients.set_last(index, user, device, None),
+        }
         let mut seats = Vec::new();
         while let Some(poll) = next.and_then(|number| self.parked[number as usize].as_mut()) {
             poll.has_left = true;

@@ -431,8 +431,10 @@ fn polls_of_who_has_left_are_found_and_prove_nothing() {
     sandbox.wait(1_200, &mut collectors);
     assert_eq!(sandbox.seen("r"), (1, 2));
     let Visitor { user, device, .. } = visitor(1, 1);
-    assert_eq!(collectors[0].leave_polls(&room("r"), user, device), [3, 1]);
-    assert!(collectors[0].leave_polls(&room("r"), user, device).is_empty());
+    let left_at_ms = sandbox.now_ms();
+    assert!(collectors[0].leave_polls(&room("r"), user, device, now_ms - 1).is_empty(), "it came after that");
+    assert_eq!(collectors[0].leave_polls(&room("r"), user, device, left_at_ms), [3, 1]);
+    assert!(collectors[0].leave_polls(&room("r"), user, device, left_at_ms).is_empty());
     collectors[0].left(&room("r"), &visitor(1, 1), sandbox.now_ms());
     sandbox.wait(40_000, &mut collectors);
     assert_eq!(sandbox.seen("r"), (1, 1), "the other device is still there");
