@@ -13,7 +13,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use recvsvr::{RecvOptions, Rooms};
 use room::{MessageType, NoticeSink, Priority, Role, RoomKey, Seq, UserId};
 use sendsvr::{Caller, CountedAs, Draft, SendLimits, SendService, Sendsvr};
-use store::{RocksStore, Store, StoreOptions};
+use store::{RocksStore, RoomLog, Store, StoreOptions};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
@@ -87,11 +87,11 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let limits = send_limits(&config);
     let sendsvr = Sendsvr::new(Arc::clone(&store) as Arc<dyn Store>, limits);
     let rooms =
-        Rooms::new(Arc::clone(&store) as Arc<dyn Store>, recv_options(&config, workers, options), audience);
+        Rooms::new(Arc::clone(&store) as Arc<dyn RoomLog>, recv_options(&config, workers, options), audience);
     sendsvr.add_recvsvr(&(Arc::clone(&rooms) as Arc<dyn NoticeSink>));
     sendsvr.add_recvsvr(&signals);
     let parts = FrontParts {
-        store: Arc::clone(&store) as Arc<dyn Store>,
+        log: Arc::clone(&store) as Arc<dyn RoomLog>,
         rooms: Arc::clone(&rooms),
         stats: Arc::clone(statistics.stats()),
         workers,

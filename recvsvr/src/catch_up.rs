@@ -93,7 +93,7 @@ async fn read_pages(
 ) -> Result<(Arc<Encoded>, Slice), Problem> {
     let _permit = rooms.loads.acquire().await.expect("the semaphore is never closed");
     ::metrics::counter!(metrics::PULLS, "reason" => "catch_up").increment(1);
-    let page = |list| rooms.store.read(&room.key, list, Range::After(waiting.place.seen[list]), terms.limit);
+    let page = |list| rooms.log.read(&room.key, list, Range::After(waiting.place.seen[list]), terms.limit);
     let pages = PerList {
         priority: page(List::Priority).await.map_err(|e| refusal(&e))?,
         normal: page(List::Normal).await.map_err(|e| refusal(&e))?,
@@ -108,7 +108,7 @@ async fn read_pages(
         Served::Now => now_ms,
         Served::At(at_ms) => at_ms,
     };
-    let epoch = rooms.store.epoch();
+    let epoch = rooms.log.epoch();
     let parts = Parts {
         epoch,
         messages: PerList::from_fn(|list| Messages::Stored(&pages[list].messages[..slice.parts[list].count])),

@@ -1,7 +1,7 @@
-//! Scrolling back: pages of a list, straight from the store.
+//! Scrolling back: pages of a list, straight from the log.
 
 use room::{List, Problem, RoomKey, Seq};
-use store::{Range, Store};
+use store::{Range, RoomLog};
 
 use crate::{encode::json, rooms::refusal};
 
@@ -27,13 +27,13 @@ pub struct HistoryAsk {
 /// or at the oldest kept.
 ///
 /// # Errors
-/// `internal` or `log_unavailable` if the store can't be read.
-pub async fn history(store: &dyn Store, room: &RoomKey, ask: HistoryAsk) -> Result<Vec<u8>, Problem> {
+/// `internal` or `log_unavailable` if the log can't be read.
+pub async fn history(log: &dyn RoomLog, room: &RoomKey, ask: HistoryAsk) -> Result<Vec<u8>, Problem> {
     let since = ask.since.unwrap_or_default();
     let before = ask.before.unwrap_or(Seq(u64::MAX));
     let from_the_end = ask.reverse || (ask.before.is_some() && ask.since.is_none());
     let range = if from_the_end { Range::Before(before) } else { Range::After(since) };
-    let page = store.read(room, ask.list, range, ask.limit).await.map_err(|e| refusal(&e))?;
+    let page = log.read(room, ask.list, range, ask.limit).await.map_err(|e| refusal(&e))?;
     let mut messages: Vec<_> =
         page.messages.iter().filter(|message| message.seq > since && message.seq < before).collect();
     if ask.reverse {

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use room::{
     Change, ErrorCode, List, Notice, NoticeSink, OnlineSource, PerList, PollPolicy, Problem, RoomKey, Seq,
 };
-use store::{Range, RoomView, Store, StoreError, StoreOptions};
+use store::{Range, RoomLog, RoomView, StoreError, StoreOptions};
 use tokio::sync::{Notify, Semaphore, watch};
 use tracing::{error, warn};
 
@@ -80,7 +80,7 @@ impl Default for RecvOptions {
 /// It is a [`NoticeSink`]: subscribed to a store or fed by a sendsvr, it wakes the polls of the rooms it holds.
 /// Nothing in it matters: a new one fills itself from the store.
 pub struct Rooms {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) log: Arc<dyn RoomLog>,
     pub(crate) options: RecvOptions,
     online: Arc<dyn OnlineSource>,
     rooms: DashMap<RoomKey, Arc<LiveRoom>>,
@@ -104,11 +104,11 @@ pub struct Rooms {
 }
 
 impl Rooms {
-    /// An empty cache in front of `store`; `online` knows how many are in a room.
+    /// An empty cache in front of `log`; `online` knows how many are in a room.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, options: RecvOptions, online: Arc<dyn OnlineSource>) -> Arc<Self> {
+    pub fn new(log: Arc<dyn RoomLog>, options: RecvOptions, online: Arc<dyn OnlineSource>) -> Arc<Self> {
         Arc::new(Self {
-            store,
+            log,
             online,
             rooms: DashMap::new(),
             count: AtomicUsize::new(0),
@@ -236,15 +236,15 @@ impl Rooms {
         ::metrics::counter!(metrics::PULLS, "reason" => reason).increment(1);
         loop {
             let settings_noticed = room.settings_noticed();
-            let view = self.store.view(&room.key).await.map_err(|e| refusal(&e))?;
+            let view = self.log.view(&room.key).await.map_err(|e| refusal(&e))?;
             let end = Range::Before(Seq(u64::MAX));
-            let read = |list| self.store.read(&room.key, list, end, FILL_MESSAGES);
+            let read = |list| self.log.read(&room.key, list, end, FILL_MESSAGES);
             let pages = PerList {
                 priority: read(List::Priority).await.map_err(|e| refusal(&e))?,
                 normal: read(List::Normal).await.map_err(|e| refusal(&e))?,
             };
             if room.fill_with(
-                self.store.epoch(),
+                self.log.epoch(),
                 &view,
                 &pages,
                 settings_noticed,
@@ -307,7 +307,7 @@ impl Rooms {
     async fn pull_list(&self, room: &Arc<LiveRoom>, list: List) -> Result<(), Problem> {
         let most = self.options.tail_messages_max;
         while let Some(last) = room.with_snapshot(|s| s.map(|s| s.lists[list].last())) {
-            let read = self.store.read(&room.key, list, Range::After(last), most).await;
+            let read = self.log.read(&room.key, list, Range::After(last), most).await;
             let page = read.map_err(|e| refusal(&e))?;
             match room.catch_up_with(list, &page.messages, self.tail_limits()) {
                 Applied::News => self.tell(Some(Arc::clone(room))),
@@ -325,7 +325,7 @@ impl Rooms {
     /// A lost notice costs at most a second: rooms with readers are compared with the log. Where the store can tell
     /// that no notice was lost, there is nothing to look for.
     async fn look(&self) {
-        let given = self.store.notices();
+        let given = self.log.notices();
         let taken = self.noticed.load(Ordering::Acquire);
         let missed = given.map(|given| given.wrapping_sub(taken));
         if missed.is_some() && missed == *self.missed_before.lock() {
@@ -337,7 +337,7 @@ impl Rooms {
         for room in rooms {
             let changes = room.changes.load(Ordering::Relaxed);
             let Some(snapshot) = room.snapshot() else { continue };
-            match self.store.view(&room.key).await {
+            match self.log.view(&room.key).await {
                 // A notice came meanwhile: the view may be older than what it brought.
                 Ok(_) if room.changes.load(Ordering::Relaxed) != changes => has_looked = false,
                 Ok(view) => self.catch_up(&room, &snapshot, view).await,
@@ -356,7 +356,7 @@ impl Rooms {
     async fn catch_up(&self, room: &Arc<LiveRoom>, snapshot: &Snapshot, view: RoomView) {
         if view.settings != snapshot.settings {
             let change = Change::Settings { settings: view.settings, bounds: view.bounds };
-            self.take(&Notice { room: room.key.clone(), epoch: self.store.epoch(), change });
+            self.take(&Notice { room: room.key.clone(), epoch: self.log.epoch(), change });
         }
         if List::ALL.into_iter().any(|list| view.bounds[list].last > snapshot.lists[list].last()) {
             self.pull(room, "look").await;

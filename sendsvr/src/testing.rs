@@ -10,8 +10,8 @@ use room::{
     AppId, Epoch, List, MessageId, MessageType, NoticeSink, Priority, Role, RoomId, RoomKey, Seq, UserId,
 };
 use store::{
-    Append, Appended, Page, Range, Retraction, RocksStore, RoomView, SettingsChange, Store, StoreError,
-    StoreOptions,
+    Append, Appended, Page, Range, Retraction, RocksStore, RoomLog, RoomView, SettingsChange, Store,
+    StoreError, StoreOptions,
 };
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -99,11 +99,30 @@ impl TestStore {
 }
 
 #[async_trait]
-impl Store for TestStore {
+impl RoomLog for TestStore {
     fn epoch(&self) -> Epoch {
         self.store.epoch()
     }
 
+    async fn view(&self, room: &RoomKey) -> Result<RoomView, StoreError> {
+        self.store.view(room).await
+    }
+
+    async fn read(&self, room: &RoomKey, list: List, range: Range, limit: usize) -> Result<Page, StoreError> {
+        self.store.read(room, list, range, limit).await
+    }
+
+    fn subscribe(&self, sink: Arc<dyn NoticeSink>) {
+        self.store.subscribe(sink);
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.store.health()
+    }
+}
+
+#[async_trait]
+impl Store for TestStore {
     async fn append(&self, append: Append) -> Result<Appended, StoreError> {
         self.write().await?;
         self.store.append(append).await
@@ -123,25 +142,9 @@ impl Store for TestStore {
         self.store.retract(room, list, seq).await
     }
 
-    async fn view(&self, room: &RoomKey) -> Result<RoomView, StoreError> {
-        self.store.view(room).await
-    }
-
-    async fn read(&self, room: &RoomKey, list: List, range: Range, limit: usize) -> Result<Page, StoreError> {
-        self.store.read(room, list, range, limit).await
-    }
-
     async fn change_settings(&self, room: &RoomKey, change: SettingsChange) -> Result<RoomView, StoreError> {
         self.write().await?;
         self.store.change_settings(room, change).await
-    }
-
-    fn subscribe(&self, sink: Arc<dyn NoticeSink>) {
-        self.store.subscribe(sink);
-    }
-
-    fn health(&self) -> Result<(), StoreError> {
-        self.store.health()
     }
 
     async fn close(&self) {

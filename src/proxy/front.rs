@@ -15,7 +15,7 @@ use recvsvr::{Rooms, Worker};
 use room::{ErrorCode, Problem};
 use sendsvr::{SendLimits, SendService};
 use statsvr::Stats;
-use store::Store;
+use store::RoomLog;
 
 use super::{
     access::Access,
@@ -37,7 +37,7 @@ pub struct Timeouts {
 
 /// Everything that serving a request needs, shared by all workers.
 pub struct Front {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) log: Arc<dyn RoomLog>,
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) leavers: Arc<Leavers>,
@@ -57,7 +57,7 @@ pub struct Front {
 /// What a front is made of.
 pub struct FrontParts {
     /// The message log, for history.
-    pub store: Arc<dyn Store>,
+    pub log: Arc<dyn RoomLog>,
     /// The cache that polls read.
     pub rooms: Arc<Rooms>,
     /// Where viewers are counted.
@@ -77,7 +77,7 @@ impl Front {
     #[must_use]
     pub fn new(parts: FrontParts, config: &crate::config::Config) -> Arc<Self> {
         Arc::new(Self {
-            store: parts.store,
+            log: parts.log,
             rooms: parts.rooms,
             stats: parts.stats,
             leavers: Arc::new(Leavers::new(parts.workers)),

@@ -4,7 +4,7 @@ use std::{net::TcpListener as StdListener, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use statsvr::{Clock, History, HistorySettings, NodeId, Stats, StatsService, Statsvr, grpc::StatsServer};
-use store::{RocksStore, Store, StoreOptions};
+use store::{RocksStore, RoomLog as _, Store, StoreOptions};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tracing::{info, warn};

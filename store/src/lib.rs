@@ -1,4 +1,5 @@
-//! The message log and the room metadata: one trait, [`Store`], and the engines behind it.
+//! The message log and the room metadata: the traits [`RoomLog`], for those who read, and [`Store`], for those who write, and the
+//! engines behind them.
 //!
 //! # Contract
 //! - **Order.** Each (room, list) has a contiguous sequence from 1 that never restarts within an [`Epoch`], also
@@ -103,14 +104,58 @@ pub struct RoomView {
 /// changed meanwhile.
 pub type SettingsChange = Box<dyn Fn(&RoomSettings) -> RoomSettings + Send + Sync>;
 
-/// The message log and room metadata of a deployment.
+/// The message log as those who read it see it: the engine itself, or another node that passes on what the engine says.
 ///
 /// All calls may come from any thread and any async runtime; none of them blocks the thread that polls it.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait RoomLog: Send + Sync + 'static {
     /// The log's generation, made once with the log.
     fn epoch(&self) -> Epoch;
 
+    /// The room's settings and what its lists keep. A room that was never used has the defaults; asking leaves
+    /// nothing behind.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if it can't be read.
+    async fn view(&self, room: &RoomKey) -> Result<RoomView, StoreError>;
+
+    /// Reads at most `limit` messages of a list.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if any of them can't be read: never a silent hole.
+    async fn read(&self, room: &RoomKey, list: List, range: Range, limit: usize) -> Result<Page, StoreError>;
+
+    /// From now on, tells `sink` of every change: of all rooms, or of those that are followed where [`RoomLog::follow`]
+    /// says so.
+    fn subscribe(&self, sink: Arc<dyn NoticeSink>);
+
+    /// Somebody here reads the room from now on. A log on another node passes on notices of such rooms alone; what had
+    /// happened before it heard of this is found by a read that begins later.
+    fn follow(&self, room: &RoomKey) {
+        let _ = room;
+    }
+
+    /// Nobody here reads the room any more.
+    fn unfollow(&self, room: &RoomKey) {
+        let _ = room;
+    }
+
+    /// How many notices every sink should have been given so far, where the engine can tell that cheaply. A sink
+    /// that has taken as many more as this has grown has missed none, and need not look at the log for what it missed.
+    fn notices(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether the log can be written and read, by its latest experience.
+    ///
+    /// # Errors
+    /// Why it can't.
+    fn health(&self) -> Result<(), StoreError>;
+}
+
+/// The message log and room metadata of a deployment, for whoever writes it.
+#[async_trait]
+pub trait Store: RoomLog {
     /// Appends a message, or finds that it was appended before.
     ///
     /// When it returns, the message is durable and every subscribed sink has taken notice of it. Appends get in
@@ -139,33 +184,11 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::NotFound`] if no such message is kept, or if it is one of the server's own.
     async fn retract(&self, room: &RoomKey, list: List, seq: Seq) -> Result<Retraction, StoreError>;
 
-    /// The room's settings and what its lists keep. A room that was never used has the defaults; asking leaves
-    /// nothing behind.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`] if it can't be read.
-    async fn view(&self, room: &RoomKey) -> Result<RoomView, StoreError>;
-
-    /// Reads at most `limit` messages of a list.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`] if any of them can't be read: never a silent hole.
-    async fn read(&self, room: &RoomKey, list: List, range: Range, limit: usize) -> Result<Page, StoreError>;
-
     /// Changes a room's settings. A smaller retention takes effect at once.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the log can't be written now.
     async fn change_settings(&self, room: &RoomKey, change: SettingsChange) -> Result<RoomView, StoreError>;
-
-    /// From now on, tells `sink` of every change.
-    fn subscribe(&self, sink: Arc<dyn NoticeSink>);
-
-    /// How many notices every sink should have been given so far, where the engine can tell that cheaply. A sink
-    /// that has taken as many more as this has grown has missed none, and need not look at the log for what it missed.
-    fn notices(&self) -> Option<u64> {
-        None
-    }
 
     /// Writes records, all of the batch or nothing; they are durable when it returns, and nobody is told. An engine
     /// that keeps no records, as those in tests may not, refuses.
@@ -187,12 +210,6 @@ pub trait Store: Send + Sync + 'static {
         let _ = (range, limit);
         Err(no_records())
     }
-
-    /// Whether the store can be written and read, by its latest experience.
-    ///
-    /// # Errors
-    /// Why it can't.
-    fn health(&self) -> Result<(), StoreError>;
 
     /// Finishes the writes under way and lets go of the files. Later calls get [`StoreError::Unavailable`].
     async fn close(&self);

@@ -52,7 +52,7 @@ use self::{
     writer::{Operation, Writer},
 };
 use crate::{
-    Append, Appended, Page, Range, RecordBatch, RecordPage, RecordRange, Retraction, RoomView,
+    Append, Appended, Page, Range, RecordBatch, RecordPage, RecordRange, Retraction, RoomLog, RoomView,
     SettingsChange, Store, StoreError, StoreOptions, metrics,
 };
 
@@ -248,11 +248,48 @@ fn read_queued(shared: &Shared, reads: &Taker<Read>) {
 }
 
 #[async_trait]
-impl Store for RocksStore {
+impl RoomLog for RocksStore {
     fn epoch(&self) -> Epoch {
         self.shared.epoch
     }
 
+    async fn view(&self, room: &RoomKey) -> Result<RoomView, StoreError> {
+        if self.shared.health.is_closed() {
+            return Err(health::closed());
+        }
+        if let Some(view) = self.shared.view_in_memory(room) {
+            return Ok(view);
+        }
+        let room = room.clone();
+        self.read_on_thread(move |shared| shared.view_in_log(&room)).await
+    }
+
+    async fn read(&self, room: &RoomKey, list: List, range: Range, limit: usize) -> Result<Page, StoreError> {
+        let room = room.clone();
+        self.read_on_thread(move |shared| {
+            shared.read(|log| {
+                Reader::new(log, shared.options.retention).page(&room, list, range, limit, unix_ms())
+            })
+        })
+        .await
+    }
+
+    fn notices(&self) -> Option<u64> {
+        Some(self.shared.notices.load(Ordering::Acquire))
+    }
+
+    fn subscribe(&self, sink: Arc<dyn NoticeSink>) {
+        let mut sinks = self.shared.sinks.lock();
+        *sinks = sinks.iter().cloned().chain([sink]).collect();
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.shared.health.check()
+    }
+}
+
+#[async_trait]
+impl Store for RocksStore {
     async fn append(&self, append: Append) -> Result<Appended, StoreError> {
         self.write(|answer| Operation::Append { append, answer }).await
     }
@@ -286,27 +323,6 @@ impl Store for RocksStore {
         self.write(|answer| Operation::Retract { room, list, seq, answer }).await
     }
 
-    async fn view(&self, room: &RoomKey) -> Result<RoomView, StoreError> {
-        if self.shared.health.is_closed() {
-            return Err(health::closed());
-        }
-        if let Some(view) = self.shared.view_in_memory(room) {
-            return Ok(view);
-        }
-        let room = room.clone();
-        self.read_on_thread(move |shared| shared.view_in_log(&room)).await
-    }
-
-    async fn read(&self, room: &RoomKey, list: List, range: Range, limit: usize) -> Result<Page, StoreError> {
-        let room = room.clone();
-        self.read_on_thread(move |shared| {
-            shared.read(|log| {
-                Reader::new(log, shared.options.retention).page(&room, list, range, limit, unix_ms())
-            })
-        })
-        .await
-    }
-
     async fn change_settings(&self, room: &RoomKey, change: SettingsChange) -> Result<RoomView, StoreError> {
         let room = room.clone();
         self.write(|answer| Operation::ChangeSettings { room, change, answer }).await
@@ -319,19 +335,6 @@ impl Store for RocksStore {
     async fn read_records(&self, range: RecordRange, limit: usize) -> Result<RecordPage, StoreError> {
         self.read_on_thread(move |shared| shared.read(|log| records::page(log, &range, limit, unix_ms())))
             .await
-    }
-
-    fn notices(&self) -> Option<u64> {
-        Some(self.shared.notices.load(Ordering::Acquire))
-    }
-
-    fn subscribe(&self, sink: Arc<dyn NoticeSink>) {
-        let mut sinks = self.shared.sinks.lock();
-        *sinks = sinks.iter().cloned().chain([sink]).collect();
-    }
-
-    fn health(&self) -> Result<(), StoreError> {
-        self.shared.health.check()
     }
 
     async fn close(&self) {

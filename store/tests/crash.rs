@@ -16,7 +16,7 @@ use std::{
 };
 
 use room::{List, RoomKey};
-use store::{Range, Store};
+use store::{Range, RoomLog as _, Store};
 use support::{all, named, open, room, text_of};
 
 const CHILD_DIR: &str = "BIGROOM_TEST_CRASH_DIR";

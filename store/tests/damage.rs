@@ -10,7 +10,7 @@ use std::{
 };
 
 use room::{List, Seq};
-use store::{Range, RocksStore, Store, StoreError, StoreOptions};
+use store::{Range, RocksStore, RoomLog as _, Store, StoreError, StoreOptions};
 use support::{all, copy, message, named, open, room, seqs};
 
 /// Messages in table files, and then as many in the write-ahead log.

@@ -16,7 +16,7 @@ use std::{
 
 use room::{List, Seq};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use store::{Store, StoreError};
+use store::{RoomLog as _, Store, StoreError};
 use support::{Heard, all, message, named, open, room};
 
 const CHILD_DIR: &str = "BIGROOM_TEST_DISK_FULL_DIR";

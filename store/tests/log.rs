@@ -6,7 +6,7 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use room::{Bounds, Change, Content, List, Message, MessageId, PerList, Retention, RoomState, Seq, UserId};
-use store::{Append, Range, RocksStore, Store, StoreError, StoreOptions};
+use store::{Append, Range, RocksStore, RoomLog as _, Store, StoreError, StoreOptions};
 use support::{Heard, all, eventually, keep, message, named, now_us, open, room, seqs, text_of};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -7,7 +7,7 @@ use std::{collections::HashMap, time::Duration};
 
 use proptest::prelude::*;
 use room::{Bounds, Content, List, MessageId, PerList, Retention, RoomState, Seq};
-use store::{Append, Range, Store, StoreError};
+use store::{Append, Range, RoomLog as _, Store, StoreError};
 use support::{copy, keep, message, now_us, open, room, text_of};
 
 const MINUTE_US: u64 = 60_000_000;

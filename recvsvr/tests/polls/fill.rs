@@ -8,7 +8,7 @@ use std::{
 
 use recvsvr::{Follower, Rooms, Start, Started, Worker};
 use room::{ErrorCode, List, NoticeSink};
-use store::Store;
+use store::RoomLog;
 
 use crate::harness::{LONG_MS, Reader, ask_at, on_node, options, room, until, within};
 
@@ -137,7 +137,7 @@ fn fill_ends_while_messages_keep_coming() {
         for _ in 0..20 {
             // Read for the first time by another node, each time.
             let other = Rooms::new(
-                Arc::clone(&node.store) as Arc<dyn Store>,
+                Arc::clone(&node.store) as Arc<dyn RoomLog>,
                 options(),
                 Arc::new(room::NobodyCounts),
             );

@@ -5,7 +5,7 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 use proptest::{prelude::*, test_runner::Config};
 use recvsvr::{RecvOptions, Start, Worker};
 use room::{List, PerList, PollPolicy, Retention, RoomState, Seq};
-use store::Store as _;
+use store::{RoomLog as _, Store as _};
 
 use crate::harness::{Node, Reader, on_node, options, room, within};
 

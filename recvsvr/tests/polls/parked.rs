@@ -53,7 +53,7 @@ fn polls_on_two_threads_share_one_encoding() {
             recvsvr::RecvOptions { workers: 2, ..options() },
             Arc::new(room::NobodyCounts),
         );
-        store::Store::subscribe(&*node.store, Arc::clone(&rooms) as Arc<dyn room::NoticeSink>);
+        store::RoomLog::subscribe(&*node.store, Arc::clone(&rooms) as Arc<dyn room::NoticeSink>);
         let (sender, receiver) = sync_channel(2 * POLLS);
         let threads: Vec<_> = (0..2)
             .map(|index| {

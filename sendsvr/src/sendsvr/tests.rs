@@ -3,7 +3,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use room::{Change, Content, MessageId, Notice, Priority, Role, RoomState};
-use store::Range;
+use store::{Range, RoomLog as _};
 
 use super::*;
 use crate::{

@@ -20,7 +20,7 @@ pub(super) async fn history(
     let caller = session.identify(&request.fields, &query)?;
     caller.enter(room)?;
     let key = RoomKey::new(caller.identity.app.clone(), room.clone());
-    let body = recvsvr::history(session.context.front.store.as_ref(), &key, ask(&query)?).await?;
+    let body = recvsvr::history(session.context.front.log.as_ref(), &key, ask(&query)?).await?;
     let (body, compression) = compress(body, form(&request.fields).compression);
     Ok(Response { content_encoding: compression.content_encoding(), ..Response::json(200, body) })
 }

@@ -168,7 +168,7 @@ pub(super) async fn reach(
     let key = enter(session, room, request, Role::Moderator)?;
     let front = &session.context.front;
     let before = Seq(seq.0.saturating_sub(1));
-    let page = front.store.read(&key, List::Priority, Range::After(before), 1);
+    let page = front.log.read(&key, List::Priority, Range::After(before), 1);
     let page = page.await.map_err(|error| refusal(&error))?;
     let message = page.messages.first().filter(|message| message.seq == seq);
     let unknown = |detail| Problem::new(ErrorCode::NotFound, detail);

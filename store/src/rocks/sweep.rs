@@ -97,7 +97,7 @@ mod tests {
     use room::{AppId, MessageType, PerList, Post, Retention, Role, RoomId, Sender, Seq, UserId};
 
     use super::*;
-    use crate::{Append, RocksStore, Store, StoreOptions};
+    use crate::{Append, RocksStore, RoomLog as _, Store, StoreOptions};
 
     fn room() -> RoomKey {
         RoomKey::new(AppId::default(), RoomId::internal("r"))

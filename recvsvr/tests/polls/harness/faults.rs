@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use recvsvr::Rooms;
 use room::{Epoch, List, MessageId, Notice, NoticeSink, RoomKey, Seq, UserId};
 use store::{
-    Append, Appended, Page, Range, Retraction, RocksStore, RoomView, SettingsChange, Store, StoreError,
+    Append, Appended, Page, Range, Retraction, RocksStore, RoomLog, RoomView, SettingsChange, Store,
+    StoreError,
 };
 use tokio::sync::watch;
 
@@ -110,11 +111,40 @@ impl SlowStore {
 }
 
 #[async_trait]
-impl Store for SlowStore {
+impl RoomLog for SlowStore {
     fn epoch(&self) -> Epoch {
         self.log.epoch()
     }
 
+    async fn view(&self, room: &RoomKey) -> Result<RoomView, StoreError> {
+        self.log.view(room).await
+    }
+
+    async fn read(&self, room: &RoomKey, list: List, range: Range, limit: usize) -> Result<Page, StoreError> {
+        self.held.fetch_add(1, Ordering::SeqCst);
+        self.is_open.subscribe().wait_for(|is_open| *is_open).await.unwrap();
+        self.held.fetch_sub(1, Ordering::SeqCst);
+        if self.refuses.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("refused by the test".to_owned()));
+        }
+        self.log.read(room, list, range, limit).await
+    }
+
+    fn subscribe(&self, sink: Arc<dyn NoticeSink>) {
+        self.log.subscribe(sink);
+    }
+
+    fn notices(&self) -> Option<u64> {
+        self.log.notices()
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.log.health()
+    }
+}
+
+#[async_trait]
+impl Store for SlowStore {
     async fn append(&self, append: Append) -> Result<Appended, StoreError> {
         self.log.append(append).await
     }
@@ -132,34 +162,8 @@ impl Store for SlowStore {
         self.log.retract(room, list, seq).await
     }
 
-    async fn view(&self, room: &RoomKey) -> Result<RoomView, StoreError> {
-        self.log.view(room).await
-    }
-
-    async fn read(&self, room: &RoomKey, list: List, range: Range, limit: usize) -> Result<Page, StoreError> {
-        self.held.fetch_add(1, Ordering::SeqCst);
-        self.is_open.subscribe().wait_for(|is_open| *is_open).await.unwrap();
-        self.held.fetch_sub(1, Ordering::SeqCst);
-        if self.refuses.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable("refused by the test".to_owned()));
-        }
-        self.log.read(room, list, range, limit).await
-    }
-
     async fn change_settings(&self, room: &RoomKey, change: SettingsChange) -> Result<RoomView, StoreError> {
         self.log.change_settings(room, change).await
-    }
-
-    fn subscribe(&self, sink: Arc<dyn NoticeSink>) {
-        self.log.subscribe(sink);
-    }
-
-    fn notices(&self) -> Option<u64> {
-        self.log.notices()
-    }
-
-    fn health(&self) -> Result<(), StoreError> {
-        self.log.health()
     }
 
     async fn close(&self) {

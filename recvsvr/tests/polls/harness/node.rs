@@ -8,7 +8,7 @@ use room::{
     AppId, Cursor, List, MessageType, NoticeSink, PerList, Post, Role, RoomId, RoomKey, RoomSettings,
     RoomState, Sender, Seq, UserId,
 };
-use store::{Append, RocksStore, Store as _};
+use store::{Append, RocksStore, RoomLog as _, Store as _};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
@@ -39,7 +39,7 @@ pub(crate) fn on_node<T>(options: RecvOptions, test: impl AsyncFnOnce(Rc<Node>) 
         let store = SlowStore::new(RocksStore::open(dir.path(), options.store).unwrap());
         let workers = options.workers;
         let rooms =
-            Rooms::new(Arc::clone(&store) as Arc<dyn store::Store>, options, Arc::new(room::NobodyCounts));
+            Rooms::new(Arc::clone(&store) as Arc<dyn store::RoomLog>, options, Arc::new(room::NobodyCounts));
         let notices = LossyNotices::new(Arc::clone(&rooms));
         store.subscribe(Arc::clone(&notices) as Arc<dyn NoticeSink>);
         tokio::spawn(Arc::clone(&rooms).maintain());

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use store::{
     Append, Appended, Page, Range, Record, RecordBatch, RecordChange, RecordFamily, RecordPage, RecordRange,
-    Retraction, RoomView, SettingsChange, Store, StoreError,
+    Retraction, RoomLog, RoomView, SettingsChange, Store, StoreError,
 };
 
 #[derive(Default)]
@@ -30,6 +30,27 @@ fn refused() -> StoreError {
 impl MemoryStore {
     fn check(&self) -> Result<(), StoreError> {
         if self.refuses.load(Ordering::SeqCst) { Err(refused()) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl RoomLog for MemoryStore {
+    fn epoch(&self) -> Epoch {
+        Epoch(1)
+    }
+
+    async fn view(&self, _: &RoomKey) -> Result<RoomView, StoreError> {
+        Err(refused())
+    }
+
+    async fn read(&self, _: &RoomKey, _: List, _: Range, _: usize) -> Result<Page, StoreError> {
+        Err(refused())
+    }
+
+    fn subscribe(&self, _: std::sync::Arc<dyn NoticeSink>) {}
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.check()
     }
 }
 
@@ -68,10 +89,6 @@ impl Store for MemoryStore {
         Ok(page)
     }
 
-    fn epoch(&self) -> Epoch {
-        Epoch(1)
-    }
-
     async fn append(&self, _: Append) -> Result<Appended, StoreError> {
         Err(refused())
     }
@@ -89,22 +106,8 @@ impl Store for MemoryStore {
         Err(refused())
     }
 
-    async fn view(&self, _: &RoomKey) -> Result<RoomView, StoreError> {
-        Err(refused())
-    }
-
-    async fn read(&self, _: &RoomKey, _: List, _: Range, _: usize) -> Result<Page, StoreError> {
-        Err(refused())
-    }
-
     async fn change_settings(&self, _: &RoomKey, _: SettingsChange) -> Result<RoomView, StoreError> {
         Err(refused())
-    }
-
-    fn subscribe(&self, _: std::sync::Arc<dyn NoticeSink>) {}
-
-    fn health(&self) -> Result<(), StoreError> {
-        self.check()
     }
 
     async fn close(&self) {}

@@ -4,7 +4,7 @@ use rocksdb::{DB, Options};
 use room::{AppId, List, MessageType, Post, Role, RoomId, RoomKey, Sender, UserId};
 
 use super::*;
-use crate::{Append, RocksStore, Store, StoreOptions};
+use crate::{Append, RocksStore, RoomLog as _, Store, StoreOptions};
 
 fn open(dir: &Path) -> Result<Arc<RocksStore>, StoreError> {
     RocksStore::open(dir, StoreOptions::default())
