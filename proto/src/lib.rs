@@ -4,6 +4,7 @@
 //! - [`internal`] is what nodes of one deployment say to each other over gRPC.
 
 mod convert;
+pub mod log;
 mod public;
 
 /// `bigroom.v1`: what clients get.

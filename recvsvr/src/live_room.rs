@@ -71,6 +71,8 @@ pub(crate) struct LiveRoom {
     writer: Mutex<Writer>,
     /// One a worker.
     pub(crate) listeners: Box<[Listener]>,
+    /// Readers that are not on a worker of this process: nodes that follow the room here.
+    pub(crate) holds: AtomicUsize,
     /// When somebody last polled it (seconds of the process's clock).
     pub(crate) used_at_s: AtomicU32,
     /// Bytes that its tails take, as counted in the cache's total.
@@ -84,12 +86,40 @@ pub(crate) struct LiveRoom {
 
 #[derive(Debug, Default)]
 struct Writer {
+    /// The log's generation, as the last notice told it. Of another one nothing that was noticed holds.
+    epoch: Option<Epoch>,
     /// The newest sequence that a notice told of, seen or not.
     noticed: PerList<Seq>,
     /// How many changes of settings notices told of.
     settings_noticed: u64,
     /// Redactions of messages that are not here yet: notices of the two lists may overtake each other.
     early: Vec<Early>,
+}
+
+impl Writer {
+    /// Takes down what a notice tells of, whether or not it can be used.
+    fn note(&mut self, notice: &Notice) {
+        if self.epoch.is_some_and(|epoch| epoch != notice.epoch) {
+            self.forget(notice.epoch);
+        }
+        self.epoch = Some(notice.epoch);
+        match &notice.change {
+            Change::Appended { list, messages, .. } => {
+                let newest = messages.last().map_or(Seq(0), |newest| newest.seq);
+                self.noticed[*list] = self.noticed[*list].max(newest);
+            }
+            Change::Settings { .. } => self.settings_noticed += 1,
+            Change::Viewed { bounds, .. } => {
+                self.noticed = PerList::from_fn(|list| self.noticed[list].max(bounds[list].last));
+            }
+        }
+    }
+
+    /// Begins anew with another log.
+    fn forget(&mut self, epoch: Epoch) {
+        let settings_noticed = self.settings_noticed;
+        *self = Self { epoch: Some(epoch), settings_noticed, ..Self::default() };
+    }
 }
 
 /// A redaction that came before the message it names. At most [`EARLY_MAX`] are kept.
@@ -132,6 +162,7 @@ impl LiveRoom {
             snapshot: ArcSwapOption::empty(),
             writer: Mutex::default(),
             listeners: (0..workers).map(|_| Listener::default()).collect(),
+            holds: AtomicUsize::new(0),
             used_at_s: AtomicU32::new(0),
             bytes: AtomicUsize::new(0),
             changes: AtomicU64::new(0),
@@ -162,25 +193,28 @@ impl LiveRoom {
         self.listeners.iter().map(count).sum::<usize>() as u64
     }
 
-    /// Nobody polls it or is about to.
+    /// Nobody polls it or is about to, here or by way of another node.
     pub(crate) fn is_idle(&self) -> bool {
-        self.followers() == 0
+        self.followers() == 0 && self.holds.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether all that notices told of is in memory.
+    pub(crate) fn has_all_noticed(&self, snapshot: &Snapshot) -> bool {
+        let writer = self.writer.lock();
+        writer.epoch.is_none_or(|epoch| epoch == snapshot.epoch)
+            && List::ALL.into_iter().all(|list| snapshot.lists[list].last() >= writer.noticed[list])
     }
 
     /// Takes a notice into the snapshot.
     pub(crate) fn apply(&self, notice: &Notice, limits: TailLimits, defaults: &StoreOptions) -> Applied {
         let mut writer = self.writer.lock();
         self.changes.fetch_add(1, Ordering::Relaxed);
-        if let Change::Appended { list, messages, .. } = &notice.change
-            && let Some(newest) = messages.last()
-        {
-            writer.noticed[*list] = writer.noticed[*list].max(newest.seq);
-        }
-        if matches!(notice.change, Change::Settings { .. }) {
-            writer.settings_noticed += 1;
-        }
+        writer.note(notice);
         // A room that is being filled reads again when it finds that it is behind what was noticed.
         let Some(old) = self.snapshot() else { return Applied::Nothing };
+        if old.epoch != notice.epoch {
+            return Applied::Behind;
+        }
         match &notice.change {
             Change::Appended { list, messages, accepted_at_us, .. } => {
                 self.append(&mut writer, &old, *list, messages, *accepted_at_us, limits)
@@ -188,6 +222,18 @@ impl LiveRoom {
             Change::Settings { settings, bounds } => {
                 self.set(&old, Arc::clone(settings), *bounds, defaults);
                 Applied::News
+            }
+            Change::Viewed { settings, bounds } => {
+                let is_behind = List::ALL.into_iter().any(|list| bounds[list].last > old.lists[list].last());
+                let has_changed = *settings != old.settings;
+                if has_changed {
+                    self.set(&old, Arc::clone(settings), *bounds, defaults);
+                }
+                match (is_behind, has_changed) {
+                    (true, _) => Applied::Behind,
+                    (false, true) => Applied::News,
+                    (false, false) => Applied::Nothing,
+                }
             }
         }
     }
@@ -278,11 +324,16 @@ impl LiveRoom {
         if writer.settings_noticed != settings_noticed {
             return false;
         }
+        if writer.epoch.is_some_and(|noticed| noticed != epoch) {
+            // Either the log was swapped after it was read, or the notice is an old one: the next one tells.
+            writer.forget(epoch);
+        }
         // The pages are younger than the view: what they say of the bounds holds.
         if List::ALL.into_iter().any(|list| pages[list].bounds.last < writer.noticed[list]) {
             return false;
         }
         if let Some(old) = self.snapshot()
+            && old.epoch == epoch
             && List::ALL.into_iter().any(|list| old.lists[list].last() > pages[list].bounds.last)
         {
             return false; // A pull was faster than this read, and perhaps for one list only.
@@ -296,12 +347,13 @@ impl LiveRoom {
         });
         // What was read has the tombstones.
         writer.early.clear();
+        writer.epoch = Some(epoch);
         let accepted = PerList::from_fn(|_| 0);
         self.replace(self.snapshot_of(epoch, Arc::clone(&view.settings), lists, accepted));
         true
     }
 
-    /// Takes messages that were pulled because a notice was missed.
+    /// Takes messages that were pulled because a notice was missed; they are of the snapshot's epoch.
     pub(crate) fn catch_up_with(&self, list: List, messages: &[Arc<Message>], limits: TailLimits) -> Applied {
         let mut writer = self.writer.lock();
         let Some(old) = self.snapshot() else { return Applied::Nothing };

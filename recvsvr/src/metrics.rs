@@ -11,6 +11,7 @@ pub(crate) const MESSAGES_SKIPPED: &str = "bigroom_messages_skipped_total";
 pub(crate) const DELIVERY: &str = "bigroom_delivery_seconds";
 pub(crate) const FANOUT: &str = "bigroom_fanout_seconds";
 pub(crate) const PULLS: &str = "bigroom_pulls_total";
+pub(crate) const PASSED_ON: &str = "bigroom_passed_on_total";
 pub(crate) const ROOMS_CACHED: &str = "bigroom_rooms_cached";
 pub(crate) const CACHE_BYTES: &str = "bigroom_cache_bytes";
 pub(crate) const REQUESTS_SAVED: &str = "bigroom_requests_saved_total";
@@ -33,7 +34,14 @@ pub fn describe() {
         Unit::Seconds,
         "From a message's acceptance to the last waiting viewer's wake-up."
     );
-    describe_counter!(PULLS, "Reads of the log by reason: fill, gap (a notice was missed), look, catch_up.");
+    describe_counter!(
+        PULLS,
+        "Reads of the log by reason: fill, gap (a notice was missed), look, catch_up, epoch (another log)."
+    );
+    describe_counter!(
+        PASSED_ON,
+        "What other nodes read of the log here, by where it came from: memory, or the log behind it."
+    );
     describe_gauge!(ROOMS_CACHED, "Rooms held in memory.");
     describe_gauge!(CACHE_BYTES, Unit::Bytes, "Memory of the messages held.");
     describe_counter!(
@@ -58,7 +66,10 @@ pub fn describe() {
     for reason in ["shed", "retention", "epoch"] {
         metrics::counter!(MESSAGES_SKIPPED, "reason" => reason).absolute(0);
     }
-    for reason in ["fill", "gap", "look", "catch_up"] {
+    for from in ["memory", "log"] {
+        metrics::counter!(PASSED_ON, "from" => from).absolute(0);
+    }
+    for reason in ["fill", "gap", "look", "catch_up", "epoch"] {
         metrics::counter!(PULLS, "reason" => reason).absolute(0);
     }
 }

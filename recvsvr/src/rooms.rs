@@ -11,10 +11,8 @@ use std::{
 
 use dashmap::{DashMap, Entry};
 use parking_lot::Mutex;
-use room::{
-    Change, ErrorCode, List, Notice, NoticeSink, OnlineSource, PerList, PollPolicy, Problem, RoomKey, Seq,
-};
-use store::{Range, RoomLog, RoomView, StoreError, StoreOptions};
+use room::{ErrorCode, List, Notice, NoticeSink, OnlineSource, PerList, PollPolicy, Problem, RoomKey, Seq};
+use store::{Range, RoomLog, StoreError, StoreOptions};
 use tokio::sync::{Notify, Semaphore, watch};
 use tracing::{error, warn};
 
@@ -22,7 +20,6 @@ use crate::{
     live_room::{Applied, LiveRoom, Loading, begin_load},
     metrics,
     online::Online,
-    snapshot::Snapshot,
     tail::TailLimits,
     worker::{Mailbox, now_ms},
 };
@@ -35,9 +32,6 @@ pub(crate) const LOADS_MAX: usize = 64;
 
 /// How many rooms wait for a pull at the most; a room beyond it is found by the next look at the log.
 const PULLS_QUEUED_MAX: usize = 100_000;
-
-/// A room that nobody polled for so long is let go (seconds).
-const IDLE_S: u32 = 60;
 
 /// How the rooms in memory are bounded and polled.
 #[derive(Clone, Debug)]
@@ -83,23 +77,23 @@ pub struct Rooms {
     pub(crate) log: Arc<dyn RoomLog>,
     pub(crate) options: RecvOptions,
     online: Arc<dyn OnlineSource>,
-    rooms: DashMap<RoomKey, Arc<LiveRoom>>,
-    count: AtomicUsize,
+    pub(crate) rooms: DashMap<RoomKey, Arc<LiveRoom>>,
+    pub(crate) count: AtomicUsize,
     pub(crate) mailboxes: Box<[Mailbox]>,
     /// How far each worker has heard of the canary.
     pub(crate) canaries: Box<[watch::Sender<Seq>]>,
     pub(crate) loads: Arc<Semaphore>,
     /// Notices taken so far.
-    noticed: AtomicU64,
+    pub(crate) noticed: AtomicU64,
     /// By how many the store's count was ahead of ours when the log was last compared.
-    missed_before: Mutex<Option<u64>>,
-    behind: Mutex<HashSet<RoomKey>>,
-    pull_wanted: Notify,
-    started: Instant,
+    pub(crate) missed_before: Mutex<Option<u64>>,
+    pub(crate) behind: Mutex<HashSet<RoomKey>>,
+    pub(crate) pull_wanted: Notify,
+    pub(crate) started: Instant,
     /// Seconds since the start, moved on by [`Rooms::maintain`].
-    clock_s: AtomicU32,
+    pub(crate) clock_s: AtomicU32,
     /// One more than the second (of `clock_s`) at which no room could go; 0 for never.
-    full_at_s: AtomicU32,
+    pub(crate) full_at_s: AtomicU32,
     is_draining: AtomicBool,
 }
 
@@ -180,9 +174,16 @@ impl Rooms {
     /// # Errors
     /// `node_full` if no more rooms fit and none is idle.
     pub(crate) fn follow(&self, key: &RoomKey, worker: usize) -> Result<Arc<LiveRoom>, Problem> {
-        // Counted while the map's shard is locked: an eviction sees the follower or comes before it.
-        let join = |room: &Arc<LiveRoom>| {
+        self.find_or_make(key, |room| {
             room.listeners[worker].followers.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+
+    /// Finds or makes a room, and counts one more reader of it.
+    fn find_or_make(&self, key: &RoomKey, count: impl Fn(&LiveRoom)) -> Result<Arc<LiveRoom>, Problem> {
+        // Counted while the map's shard is locked: an eviction sees the reader or comes before it.
+        let join = |room: &Arc<LiveRoom>| {
+            count(room);
             self.touch(room);
             Arc::clone(room)
         };
@@ -204,7 +205,28 @@ impl Rooms {
         }
     }
 
+    /// Keeps the room in memory for a reader that is not on one of the workers, until [`Rooms::release`].
+    ///
+    /// # Errors
+    /// `node_full` if no more rooms fit and none is idle.
+    pub fn hold(&self, key: &RoomKey) -> Result<(), Problem> {
+        self.find_or_make(key, |room| {
+            room.holds.fetch_add(1, Ordering::Relaxed);
+        })
+        .map(drop)
+    }
+
+    /// Ends one [`Rooms::hold`].
+    pub fn release(&self, key: &RoomKey) {
+        if let Some(room) = room_ref(&self.rooms, key) {
+            self.touch(&room);
+            // Last: from zero on the room may be evicted.
+            room.holds.fetch_sub(1, Ordering::Release);
+        }
+    }
+
     fn new_room(&self, key: &RoomKey) -> Arc<LiveRoom> {
+        self.log.follow(key);
         let online = Online::new(Arc::clone(&self.online), key.clone());
         Arc::new(LiveRoom::new(key.clone(), self.options.workers, online))
     }
@@ -232,7 +254,7 @@ impl Rooms {
     }
 
     /// Reads the end of both lists into the room.
-    async fn read_room(&self, room: &LiveRoom, reason: &'static str) -> Result<(), Problem> {
+    pub(crate) async fn read_room(&self, room: &LiveRoom, reason: &'static str) -> Result<(), Problem> {
         ::metrics::counter!(metrics::PULLS, "reason" => reason).increment(1);
         loop {
             let settings_noticed = room.settings_noticed();
@@ -258,7 +280,7 @@ impl Rooms {
     }
 
     /// Tells the workers that hold polls of the room.
-    fn tell(&self, room: Option<Arc<LiveRoom>>) {
+    pub(crate) fn tell(&self, room: Option<Arc<LiveRoom>>) {
         let Some(room) = room else { return };
         // Pairs with the fence in `Follower::begin`: either the parking poll sees the new snapshot, or we see it parked.
         std::sync::atomic::fence(Ordering::SeqCst);
@@ -268,161 +290,9 @@ impl Rooms {
             }
         }
     }
-
-    /// Looks after the cache until the node closes: pulls what notices missed, looks at the log of rooms with
-    /// readers once a second, lets idle rooms go. Run it once, on any runtime.
-    pub async fn maintain(self: Arc<Self>) {
-        let mut tick = tokio::time::interval(Duration::from_secs(1));
-        loop {
-            tokio::select! {
-                _ = tick.tick() => {
-                    self.clock_s.store(self.started.elapsed().as_secs() as u32, Ordering::Relaxed);
-                    self.look().await;
-                    self.bound_memory();
-                }
-                () = self.pull_wanted.notified() => self.pull_behind().await,
-            }
-        }
-    }
-
-    async fn pull_behind(&self) {
-        let behind: Vec<RoomKey> = self.behind.lock().drain().collect();
-        for key in behind {
-            if let Some(room) = room_ref(&self.rooms, &key) {
-                self.pull(&room, "gap").await;
-            }
-        }
-    }
-
-    /// Reads what the room is missing.
-    pub(crate) async fn pull(&self, room: &Arc<LiveRoom>, reason: &'static str) {
-        ::metrics::counter!(metrics::PULLS, "reason" => reason).increment(1);
-        for list in List::ALL {
-            if let Err(error) = self.pull_list(room, list).await {
-                warn!(room = %room.key, %error, "pull failed, the next look tries again");
-            }
-        }
-    }
-
-    async fn pull_list(&self, room: &Arc<LiveRoom>, list: List) -> Result<(), Problem> {
-        let most = self.options.tail_messages_max;
-        while let Some(last) = room.with_snapshot(|s| s.map(|s| s.lists[list].last())) {
-            let read = self.log.read(&room.key, list, Range::After(last), most).await;
-            let page = read.map_err(|e| refusal(&e))?;
-            match room.catch_up_with(list, &page.messages, self.tail_limits()) {
-                Applied::News => self.tell(Some(Arc::clone(room))),
-                Applied::Nothing => {} // Another pull was faster, and may not be done yet.
-                // Retention has taken what was missing: begin again from the end of the log.
-                Applied::Behind => return self.read_room(room, "gap").await,
-            }
-            if page.messages.len() < most {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// A lost notice costs at most a second: rooms with readers are compared with the log. Where the store can tell
-    /// that no notice was lost, there is nothing to look for.
-    async fn look(&self) {
-        let given = self.log.notices();
-        let taken = self.noticed.load(Ordering::Acquire);
-        let missed = given.map(|given| given.wrapping_sub(taken));
-        if missed.is_some() && missed == *self.missed_before.lock() {
-            return;
-        }
-        let rooms: Vec<_> =
-            self.rooms.iter().filter(|room| !room.is_idle()).map(|room| Arc::clone(room.value())).collect();
-        let mut has_looked = true;
-        for room in rooms {
-            let changes = room.changes.load(Ordering::Relaxed);
-            let Some(snapshot) = room.snapshot() else { continue };
-            match self.log.view(&room.key).await {
-                // A notice came meanwhile: the view may be older than what it brought.
-                Ok(_) if room.changes.load(Ordering::Relaxed) != changes => has_looked = false,
-                Ok(view) => self.catch_up(&room, &snapshot, view).await,
-                Err(error) => {
-                    has_looked = false;
-                    warn!(room = %room.key, %error, "look at the log failed");
-                }
-            }
-        }
-        if has_looked {
-            *self.missed_before.lock() = missed;
-        }
-    }
-
-    /// Takes what a room's view has and its snapshot lacks.
-    async fn catch_up(&self, room: &Arc<LiveRoom>, snapshot: &Snapshot, view: RoomView) {
-        if view.settings != snapshot.settings {
-            let change = Change::Settings { settings: view.settings, bounds: view.bounds };
-            self.take(&Notice { room: room.key.clone(), epoch: self.log.epoch(), change });
-        }
-        if List::ALL.into_iter().any(|list| view.bounds[list].last > snapshot.lists[list].last()) {
-            self.pull(room, "look").await;
-        }
-    }
-
-    fn bound_memory(&self) {
-        self.evict(usize::MAX, IDLE_S);
-        let now_ms = now_ms();
-        for room in &self.rooms {
-            room.with_snapshot(|snapshot| snapshot.map(|snapshot| snapshot.drop_old_encodings(now_ms)));
-        }
-        let total = || self.rooms.iter().map(|room| room.bytes.load(Ordering::Relaxed)).sum::<usize>();
-        let mut bytes = total();
-        if bytes > self.options.cache_bytes_max {
-            self.evict(usize::MAX, 0);
-            bytes = total();
-        }
-        // Still too much: all who are read. Halve what a room may hold until it fits.
-        let mut limits = self.tail_limits();
-        while bytes > self.options.cache_bytes_max && limits.messages > 1 {
-            limits = TailLimits { messages: limits.messages / 2, bytes: limits.bytes / 2 };
-            for room in &self.rooms {
-                room.shrink(limits);
-            }
-            bytes = total();
-        }
-        ::metrics::gauge!(metrics::CACHE_BYTES).set(bytes as f64);
-    }
-
-    /// Makes room for one more room, if any can go.
-    ///
-    /// Finding one may mean to look at all; when none could go, nobody looks again for a second.
-    fn make_room(&self) -> bool {
-        let now_s = self.clock_s.load(Ordering::Relaxed);
-        if self.full_at_s.load(Ordering::Relaxed) == now_s + 1 {
-            return false;
-        }
-        if self.evict(1, 0) > 0 {
-            return true;
-        }
-        self.full_at_s.store(now_s + 1, Ordering::Relaxed);
-        false
-    }
-
-    /// Lets go of at most `most` rooms without followers that were not used for `idle_s`. Returns how many.
-    fn evict(&self, most: usize, idle_s: u32) -> usize {
-        let now_s = self.clock_s.load(Ordering::Relaxed);
-        let is_free = |room: &LiveRoom| {
-            room.is_idle() && now_s.saturating_sub(room.used_at_s.load(Ordering::Relaxed)) >= idle_s
-        };
-        let free: Vec<_> = self
-            .rooms
-            .iter()
-            .filter(|room| is_free(room))
-            .take(most)
-            .map(|room| room.key().clone())
-            .collect();
-        let evicted =
-            free.iter().filter(|key| self.rooms.remove_if(key, |_, room| is_free(room)).is_some()).count();
-        self.count.fetch_sub(evicted, Ordering::Relaxed);
-        evicted
-    }
 }
 
-fn room_ref(rooms: &DashMap<RoomKey, Arc<LiveRoom>>, key: &RoomKey) -> Option<Arc<LiveRoom>> {
+pub(crate) fn room_ref(rooms: &DashMap<RoomKey, Arc<LiveRoom>>, key: &RoomKey) -> Option<Arc<LiveRoom>> {
     rooms.get(key).map(|room| Arc::clone(&room))
 }
 
@@ -435,12 +305,14 @@ impl NoticeSink for Rooms {
 }
 
 impl Rooms {
-    fn take(&self, notice: &Notice) {
+    pub(crate) fn take(&self, notice: &Notice) {
         let Some(room) = room_ref(&self.rooms, &notice.room) else { return };
         match room.apply(notice, self.tail_limits(), &self.options.store) {
             Applied::News => self.tell(Some(room)),
             Applied::Nothing => {}
             Applied::Behind => {
+                // The settings may be news already.
+                self.tell(Some(Arc::clone(&room)));
                 let mut behind = self.behind.lock();
                 if behind.len() < PULLS_QUEUED_MAX {
                     behind.insert(room.key.clone());

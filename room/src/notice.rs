@@ -63,6 +63,13 @@ pub enum Change {
         /// What is kept now: a smaller retention takes effect with the change.
         bounds: PerList<Bounds>,
     },
+    /// Nothing, as far as is known; but notices may have been missed before. Whoever has less than this pulls the rest.
+    Viewed {
+        /// The settings.
+        settings: Arc<RoomSettings>,
+        /// What is kept.
+        bounds: PerList<Bounds>,
+    },
 }
 
 /// Whoever must hear of changes: the recvsvrs of a room's sect, by way of the sendsvr.

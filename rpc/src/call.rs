@@ -59,7 +59,8 @@ where
         let avoid = last.as_ref().map(|(at, _)| *at);
         let Some(at) = choose(peers, avoid) else { break };
         if avoid == Some(at) {
-            tokio::time::sleep(PAUSE_MAX.mul_f64(rand::rng().random_range(0.2..=1.0))).await;
+            let pause = PAUSE_MAX.mul_f64(rand::rng().random_range(0.2..=1.0));
+            tokio::time::sleep(pause).await;
         }
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {

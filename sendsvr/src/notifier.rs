@@ -35,7 +35,7 @@ impl Notifier {
 impl NoticeSink for Notifier {
     fn notice(&self, notice: &Notice) {
         let lag = match &notice.change {
-            Change::Settings { settings, .. } => {
+            Change::Settings { settings, .. } | Change::Viewed { settings, .. } => {
                 self.rooms.settings_changed(&notice.room, settings);
                 None
             }

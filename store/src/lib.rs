@@ -10,6 +10,7 @@
 //! - **Retention.** Reads never show a message that retention has taken, whether or not its bytes are gone yet.
 
 mod error;
+pub mod grpc;
 mod metrics;
 mod records;
 mod rocks;

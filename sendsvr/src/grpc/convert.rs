@@ -1,25 +1,17 @@
 //! Between the write path's types and the wire.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use prost::Message as _;
 use proto::{Malformed, internal as wire};
 use room::{
-    Bounds, Epoch, ErrorCode, JSON_DEPTH_MAX, List, MessageId, MessageType, PerList, Problem, RawJson,
-    RoomState, Seq, UserId,
+    Epoch, ErrorCode, JSON_DEPTH_MAX, List, MessageId, MessageType, PerList, Problem, RawJson, RoomState,
+    Seq, UserId,
 };
 use store::{Retraction, RoomView};
 use tonic::{Code, Status};
 
 use crate::{Caller, CountedAs, Draft, RetentionPatch, Sent, Setting, SettingsPatch};
-
-/// A field that must be there.
-pub(super) fn needed<T, U>(field: Option<T>, name: &'static str) -> Result<U, Malformed>
-where
-    U: TryFrom<T, Error = Malformed>,
-{
-    field.ok_or(Malformed(name))?.try_into()
-}
 
 /// A refusal as a status. The status code is for whoever looks at the traffic; the details are what counts.
 pub(super) fn status_of(problem: &Problem) -> Status {
@@ -177,19 +169,12 @@ pub(super) fn retraction_from_wire(retraction: wire::Retraction) -> Retraction {
 }
 
 pub(super) fn view_to_wire(view: &RoomView) -> wire::RoomView {
-    wire::RoomView {
-        settings: Some((&*view.settings).into()),
-        priority: Some(view.bounds.priority.into()),
-        normal: Some(view.bounds.normal.into()),
-    }
+    proto::log::view(&view.settings, &view.bounds)
 }
 
 pub(super) fn view_from_wire(view: wire::RoomView) -> Result<RoomView, Malformed> {
-    let bounds = PerList {
-        priority: Bounds::from(view.priority.ok_or(Malformed("priority"))?),
-        normal: Bounds::from(view.normal.ok_or(Malformed("normal"))?),
-    };
-    Ok(RoomView { settings: Arc::new(needed(view.settings, "settings")?), bounds })
+    let (settings, bounds) = proto::log::view_parts(view)?;
+    Ok(RoomView { settings, bounds })
 }
 
 /// A change as the wire has it: absent to keep, there but empty to reset.

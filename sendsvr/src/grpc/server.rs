@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use proto::internal::{self as wire, send_service_server as generated};
+use proto::{
+    internal::{self as wire, send_service_server as generated},
+    log::needed,
+};
 use room::{List, Problem, RoomKey, Seq};
 use tonic::{Request, Response, Status};
 
 use super::convert::{
-    draft_result_from_wire, malformed, needed, retraction_to_wire, sent_result_to_wire, status_of,
-    view_to_wire,
+    draft_result_from_wire, malformed, retraction_to_wire, sent_result_to_wire, status_of, view_to_wire,
 };
 use crate::{Caller, Draft, SendService, SettingsPatch};
 

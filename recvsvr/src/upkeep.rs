@@ -1,0 +1,189 @@
+//! Looking after the rooms in memory: pulling what notices missed, comparing with the log, bounding memory.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use room::{Change, List, Notice, Problem, RoomKey};
+use store::{Range, RoomView};
+use tracing::warn;
+
+use crate::{
+    live_room::{Applied, LiveRoom},
+    metrics,
+    rooms::{Rooms, refusal, room_ref},
+    snapshot::Snapshot,
+    tail::TailLimits,
+    worker::now_ms,
+};
+
+/// A room that nobody polled for so long is let go (seconds).
+const IDLE_S: u32 = 60;
+
+impl Rooms {
+    /// Looks after the cache until the node closes: pulls what notices missed, looks at the log of rooms with
+    /// readers once a second, lets idle rooms go. Run it once, on any runtime.
+    pub async fn maintain(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {
+                    self.clock_s.store(self.started.elapsed().as_secs() as u32, Ordering::Relaxed);
+                    self.look().await;
+                    self.bound_memory();
+                }
+                () = self.pull_wanted.notified() => self.pull_behind().await,
+            }
+        }
+    }
+
+    async fn pull_behind(&self) {
+        let behind: Vec<RoomKey> = self.behind.lock().drain().collect();
+        for key in behind {
+            if let Some(room) = room_ref(&self.rooms, &key) {
+                self.pull(&room, "gap").await;
+            }
+        }
+    }
+
+    /// Reads what the room is missing.
+    pub(crate) async fn pull(&self, room: &Arc<LiveRoom>, reason: &'static str) {
+        let epoch = self.log.epoch();
+        if room.with_snapshot(|snapshot| snapshot.is_some_and(|snapshot| snapshot.epoch != epoch)) {
+            // Another log: nothing that is here goes on in it.
+            if let Err(error) = self.read_room(room, "epoch").await {
+                warn!(room = %room.key, %error, "read of the new log failed, the next look tries again");
+            }
+            return;
+        }
+        ::metrics::counter!(metrics::PULLS, "reason" => reason).increment(1);
+        for list in List::ALL {
+            if let Err(error) = self.pull_list(room, list).await {
+                warn!(room = %room.key, %error, "pull failed, the next look tries again");
+            }
+        }
+    }
+
+    async fn pull_list(&self, room: &Arc<LiveRoom>, list: List) -> Result<(), Problem> {
+        let most = self.options.tail_messages_max;
+        while let Some(last) = room.with_snapshot(|s| s.map(|s| s.lists[list].last())) {
+            let read = self.log.read(&room.key, list, Range::After(last), most).await;
+            let page = read.map_err(|e| refusal(&e))?;
+            match room.catch_up_with(list, &page.messages, self.tail_limits()) {
+                Applied::News => self.tell(Some(Arc::clone(room))),
+                Applied::Nothing => {} // Another pull was faster, and may not be done yet.
+                // Retention has taken what was missing: begin again from the end of the log.
+                Applied::Behind => return self.read_room(room, "gap").await,
+            }
+            if page.messages.len() < most {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A lost notice costs at most a second: rooms with readers are compared with the log. Where the store can tell
+    /// that no notice was lost, there is nothing to look for.
+    async fn look(&self) {
+        let given = self.log.notices();
+        let taken = self.noticed.load(Ordering::Acquire);
+        let missed = given.map(|given| given.wrapping_sub(taken));
+        if missed.is_some() && missed == *self.missed_before.lock() {
+            return;
+        }
+        let rooms: Vec<_> =
+            self.rooms.iter().filter(|room| !room.is_idle()).map(|room| Arc::clone(room.value())).collect();
+        let mut has_looked = true;
+        for room in rooms {
+            let changes = room.changes.load(Ordering::Relaxed);
+            let Some(snapshot) = room.snapshot() else { continue };
+            match self.log.view(&room.key).await {
+                // A notice came meanwhile: the view may be older than what it brought.
+                Ok(_) if room.changes.load(Ordering::Relaxed) != changes => has_looked = false,
+                Ok(view) => self.catch_up(&room, &snapshot, view).await,
+                Err(error) => {
+                    has_looked = false;
+                    warn!(room = %room.key, %error, "look at the log failed");
+                }
+            }
+        }
+        if has_looked {
+            *self.missed_before.lock() = missed;
+        }
+    }
+
+    /// Takes what a room's view has and its snapshot lacks.
+    async fn catch_up(&self, room: &Arc<LiveRoom>, snapshot: &Snapshot, view: RoomView) {
+        if view.settings != snapshot.settings {
+            let change = Change::Settings { settings: view.settings, bounds: view.bounds };
+            self.take(&Notice { room: room.key.clone(), epoch: self.log.epoch(), change });
+        }
+        if List::ALL.into_iter().any(|list| view.bounds[list].last > snapshot.lists[list].last()) {
+            self.pull(room, "look").await;
+        }
+    }
+
+    fn bound_memory(&self) {
+        self.evict(usize::MAX, IDLE_S);
+        let now_ms = now_ms();
+        for room in &self.rooms {
+            room.with_snapshot(|snapshot| snapshot.map(|snapshot| snapshot.drop_old_encodings(now_ms)));
+        }
+        let total = || self.rooms.iter().map(|room| room.bytes.load(Ordering::Relaxed)).sum::<usize>();
+        let mut bytes = total();
+        if bytes > self.options.cache_bytes_max {
+            self.evict(usize::MAX, 0);
+            bytes = total();
+        }
+        // Still too much: all who are read. Halve what a room may hold until it fits.
+        let mut limits = self.tail_limits();
+        while bytes > self.options.cache_bytes_max && limits.messages > 1 {
+            limits = TailLimits { messages: limits.messages / 2, bytes: limits.bytes / 2 };
+            for room in &self.rooms {
+                room.shrink(limits);
+            }
+            bytes = total();
+        }
+        ::metrics::gauge!(metrics::CACHE_BYTES).set(bytes as f64);
+    }
+
+    /// Makes room for one more room, if any can go.
+    ///
+    /// Finding one may mean to look at all; when none could go, nobody looks again for a second.
+    pub(crate) fn make_room(&self) -> bool {
+        let now_s = self.clock_s.load(Ordering::Relaxed);
+        if self.full_at_s.load(Ordering::Relaxed) == now_s + 1 {
+            return false;
+        }
+        if self.evict(1, 0) > 0 {
+            return true;
+        }
+        self.full_at_s.store(now_s + 1, Ordering::Relaxed);
+        false
+    }
+
+    /// Lets go of at most `most` rooms without followers that were not used for `idle_s`. Returns how many.
+    fn evict(&self, most: usize, idle_s: u32) -> usize {
+        let now_s = self.clock_s.load(Ordering::Relaxed);
+        let is_free = |room: &LiveRoom| {
+            room.is_idle() && now_s.saturating_sub(room.used_at_s.load(Ordering::Relaxed)) >= idle_s
+        };
+        let free: Vec<_> = self
+            .rooms
+            .iter()
+            .filter(|room| is_free(room))
+            .take(most)
+            .map(|room| room.key().clone())
+            .collect();
+        let mut evicted = 0;
+        for key in free {
+            if self.rooms.remove_if(&key, |_, room| is_free(room)).is_some() {
+                self.log.unfollow(&key);
+                evicted += 1;
+            }
+        }
+        self.count.fetch_sub(evicted, Ordering::Relaxed);
+        evicted
+    }
+}
