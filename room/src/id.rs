@@ -142,10 +142,17 @@ impl RoomKey {
         Self::new(AppId::default(), RoomId::internal(CANARY_ROOM))
     }
 
-    /// Whether this is the service's own room, whose messages are nobody's and show in no count of clients' messages.
+    /// The same of one of several nodes that send to one log: each hears of its own messages alone.
+    #[must_use]
+    pub fn canary_of(node: &str) -> Self {
+        let hash = xxh3_64_with_seed(node.as_bytes(), 0);
+        Self::new(AppId::default(), RoomId::internal(&format!("{CANARY_ROOM}.{hash:016x}")))
+    }
+
+    /// Whether this is a room of the service's own, whose messages are nobody's and show in no count of clients' messages.
     #[must_use]
     pub fn is_canary(&self) -> bool {
-        self.room.as_str() == CANARY_ROOM
+        self.room.as_str().starts_with(CANARY_ROOM)
     }
 
     /// The hash that cursors of this room carry (xxh3, fixed seed).

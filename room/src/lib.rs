@@ -18,7 +18,9 @@ mod notice;
 mod online;
 mod policy;
 mod problem;
+mod promotion;
 mod role;
+mod sects;
 mod settings;
 
 pub use cursor::{Cursor, CursorError, CursorText, Epoch, Seq};
@@ -34,5 +36,10 @@ pub use notice::{Bounds, Change, Notice, NoticeSink};
 pub use online::{NobodyCounts, OnlineCounts, OnlineSource};
 pub use policy::PollPolicy;
 pub use problem::{ErrorCode, Problem};
+pub use promotion::{Move, Promotion};
 pub use role::{Identity, Role, RoomPattern, UnknownRole};
+pub use sects::{
+    MOVE_SPREAD, MOVED_ROOMS_MAX, Pin, Placed, PlacedBy, Promotions, Routing, Sect, SectKind, SectName,
+    SectNameError, SectTable, SectTableError, move_after, ranked_nodes, users_per_node,
+};
 pub use settings::{Retention, RoomSettings, RoomState};

@@ -91,6 +91,12 @@ impl RoomPattern {
         Self(glob.into())
     }
 
+    /// The pattern, as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether `room` is one of those meant. Linear in the lengths times the number of `*`s' retries at worst.
     #[must_use]
     pub fn matches(&self, room: &RoomId) -> bool {
