@@ -2,8 +2,9 @@
 
 use std::error::Error;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "proto/bigroom/v1/poll.proto",
+    "proto/bigroom/internal/v1/cluster.proto",
     "proto/bigroom/internal/v1/log.proto",
     "proto/bigroom/internal/v1/send.proto",
     "proto/bigroom/internal/v1/stats.proto",

@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use metrics::{counter, histogram};
-use room::Seq;
+use room::{MessageType, Priority, Problem, Role, RoomKey, Seq, UserId};
+use sendsvr::{Caller, CountedAs, Draft, SendService};
 use tokio::time::{self, Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -26,6 +27,28 @@ pub trait Probe: Send + Sync {
 
     /// Waits until every such thread has heard of the message at `seq`. Cancel-safe.
     async fn poll_until(&self, seq: Seq) -> anyhow::Result<()>;
+}
+
+/// Puts a message into the room of a canary, the way that clients' messages go.
+///
+/// # Errors
+/// As any send's.
+pub async fn send(sender: &dyn SendService, room: &RoomKey) -> Result<Seq, Problem> {
+    let user = UserId::internal("_canary");
+    let caller = Caller {
+        sender: user.clone(),
+        role: Role::Ops,
+        rights: Role::Ops,
+        counted_as: CountedAs::User(user),
+    };
+    let draft = Draft {
+        id: None,
+        kind: MessageType::internal("room.canary"),
+        priority: Priority::Normal,
+        text: Some("tweet".to_owned()),
+        data: None,
+    };
+    Ok(sender.send(&caller, room, draft).await?.seq)
 }
 
 /// Probes the node until `stop`: a success goes to the metric and to `readiness`, a failure to `readiness` and,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
-use room::{AppId, DeviceId, Role, UserId};
+use room::{AppId, DeviceId, UserId};
 
 use crate::{
     auth::{Grant, GrantError, KeyAlgorithm, KeyFile, fresh_key_set},
@@ -22,10 +22,23 @@ use crate::{
 pub enum Action {
     /// Run a server.
     Serve(Box<Config>),
-    /// Run a statsvr, which counts viewers for other nodes.
-    Statsvr(Box<Config>),
+    /// Run a node of a cluster.
+    Role(Role, Box<Config>),
     /// Print this on stdout: a token, a key, help.
     Print(String),
+}
+
+/// What a node of a cluster does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// It serves clients.
+    Proxy,
+    /// It owns the log.
+    Sendsvr,
+    /// It passes a sect's rooms on to proxies.
+    Recvsvr,
+    /// It counts viewers.
+    Statsvr,
 }
 
 /// Why the process ends early.
@@ -39,7 +52,7 @@ pub struct Failure {
 }
 
 /// Role of a new token that asks for none.
-const TOKEN_ROLE_DEFAULT: Role = Role::Viewer;
+const TOKEN_ROLE_DEFAULT: room::Role = room::Role::Viewer;
 /// How long a new token is good.
 const TOKEN_TTL_DEFAULT: &str = "1h";
 /// Name of a new key.
@@ -60,6 +73,12 @@ struct Cli {
 enum Command {
     /// Run a server, all roles in one process
     Serve(ServeArgs),
+    /// Run a proxy: the front door of a cluster
+    Proxy(ProxyArgs),
+    /// Run a sendsvr: the one node of a cluster that has the message log
+    Sendsvr(SendsvrArgs),
+    /// Run a recvsvr: the memory of a sect's rooms, between log and proxies
+    Recvsvr(RecvsvrArgs),
     /// Run a statsvr: counts the viewers of other nodes
     Statsvr(StatsvrArgs),
     /// Print a token, signed by a key of the key file
@@ -96,6 +115,78 @@ struct ServeArgs {
 
 /// Flags that are left out are looked up in BIGROOM_… variables and in the configuration file.
 #[derive(Args, Debug)]
+struct ProxyArgs {
+    /// Where clients connect [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where metrics, health and readiness are served [default: 127.0.0.1:9090]
+    #[arg(long, value_name = "ADDRESS")]
+    ops_listen: Option<String>,
+    /// Where the sendsvr is [default: 127.0.0.1:7071]
+    #[arg(long, value_name = "ADDRESS")]
+    sendsvr: Option<String>,
+    /// All statsvrs of the cluster, with commas between
+    #[arg(long, value_name = "ADDRESSES")]
+    nodes: Option<String>,
+    /// Configuration file [default: none, or the one that BIGROOM_CONFIG names]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// JWK Set with the keys that tokens are checked by; without, every caller has all rights
+    #[arg(long, value_name = "FILE")]
+    auth_key_file: Option<String>,
+    /// Allow an address other than loopback without keys
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    insecure: Option<String>,
+}
+
+/// Flags that are left out are looked up in BIGROOM_… variables and in the configuration file.
+#[derive(Args, Debug)]
+struct SendsvrArgs {
+    /// Where other nodes reach it (gRPC) [default: 127.0.0.1:7071]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where metrics, health and readiness are served [default: 127.0.0.1:9090]
+    #[arg(long, value_name = "ADDRESS")]
+    ops_listen: Option<String>,
+    /// Directory of the message log [default: ./data]
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<String>,
+    /// All statsvrs of the cluster, with commas between
+    #[arg(long, value_name = "ADDRESSES")]
+    nodes: Option<String>,
+    /// Sect table [default: one sect, `default`]
+    #[arg(long, value_name = "FILE")]
+    sects: Option<String>,
+    /// Configuration file [default: none, or the one that BIGROOM_CONFIG names]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Flags that are left out are looked up in BIGROOM_… variables and in the configuration file.
+#[derive(Args, Debug)]
+struct RecvsvrArgs {
+    /// Where proxies reach it (gRPC) [default: 127.0.0.1:7071]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// What proxies are told instead, where that is not what they reach
+    #[arg(long, value_name = "ADDRESS")]
+    advertise: Option<String>,
+    /// Where metrics, health and readiness are served [default: 127.0.0.1:9090]
+    #[arg(long, value_name = "ADDRESS")]
+    ops_listen: Option<String>,
+    /// Where the sendsvr is [default: 127.0.0.1:7071]
+    #[arg(long, value_name = "ADDRESS")]
+    sendsvr: Option<String>,
+    /// The sect that it belongs to [default: default]
+    #[arg(long, value_name = "NAME")]
+    sect: Option<String>,
+    /// Configuration file [default: none, or the one that BIGROOM_CONFIG names]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Flags that are left out are looked up in BIGROOM_… variables and in the configuration file.
+#[derive(Args, Debug)]
 struct StatsvrArgs {
     /// Where other nodes reach it (gRPC); as it stands among the nodes [default: 127.0.0.1:7070]
     #[arg(long, value_name = "ADDRESS")]
@@ -121,7 +212,7 @@ struct TokenArgs {
     sub: UserId,
     /// viewer, speaker, broadcaster, moderator or ops
     #[arg(long, default_value_t = TOKEN_ROLE_DEFAULT)]
-    role: Role,
+    role: room::Role,
     /// Pattern of rooms that the token is good for, * for any run of characters; may be repeated
     #[arg(long, value_name = "PATTERN", required = true)]
     room: Vec<String>,
@@ -168,42 +259,95 @@ pub fn parse(
         Err(error) => return Err(Failure::usage(first_paragraph(&error.render().to_string()))),
     };
     match cli.command {
-        Command::Serve(args) => Ok(Action::Serve(Box::new(args.config(env)?))),
-        Command::Statsvr(args) => Ok(Action::Statsvr(Box::new(args.config(env)?))),
+        Command::Serve(args) => Ok(Action::Serve(Box::new(config(args.flags(), args.config, env)?))),
+        Command::Proxy(args) => role(Role::Proxy, args.flags(), args.config, env),
+        Command::Sendsvr(args) => role(Role::Sendsvr, args.flags(), args.config, env),
+        Command::Recvsvr(args) => role(Role::Recvsvr, args.flags(), args.config, env),
+        Command::Statsvr(args) => role(Role::Statsvr, args.flags(), args.config, env),
         Command::Token(args) => args.token(env).map(|token| Action::Print(token + "\n")),
         Command::Key(args) => args.key().map(Action::Print),
     }
 }
 
+/// Flags as they were given, by the key that each sets.
+type Flags = Vec<(&'static str, Option<String>)>;
+
+fn config(
+    flags: Flags,
+    file: Option<PathBuf>,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Config, Failure> {
+    let flags: Vec<_> = flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+    Ok(Config::load(&flags, env, file)?)
+}
+
+fn role(
+    role: Role,
+    flags: Flags,
+    file: Option<PathBuf>,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Action, Failure> {
+    Ok(Action::Role(role, Box::new(config(flags, file, env)?)))
+}
+
 impl ServeArgs {
-    fn config(self, env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Config, Failure> {
-        let flags: Vec<_> = [
-            ("listen", self.listen),
-            ("ops_listen", self.ops_listen),
-            ("data_dir", self.data_dir),
-            ("sects", self.sects),
-            ("auth_key_file", self.auth_key_file),
-            ("insecure", self.insecure),
+    fn flags(&self) -> Flags {
+        vec![
+            ("listen", self.listen.clone()),
+            ("ops_listen", self.ops_listen.clone()),
+            ("data_dir", self.data_dir.clone()),
+            ("sects", self.sects.clone()),
+            ("auth_key_file", self.auth_key_file.clone()),
+            ("insecure", self.insecure.clone()),
         ]
-        .into_iter()
-        .filter_map(|(key, value)| Some((key, value?)))
-        .collect();
-        Ok(Config::load(&flags, env, self.config)?)
+    }
+}
+
+impl ProxyArgs {
+    fn flags(&self) -> Flags {
+        vec![
+            ("listen", self.listen.clone()),
+            ("ops_listen", self.ops_listen.clone()),
+            ("cluster.sendsvr", self.sendsvr.clone()),
+            ("stats.nodes", self.nodes.clone()),
+            ("auth_key_file", self.auth_key_file.clone()),
+            ("insecure", self.insecure.clone()),
+        ]
+    }
+}
+
+impl SendsvrArgs {
+    fn flags(&self) -> Flags {
+        vec![
+            ("cluster.listen", self.listen.clone()),
+            ("ops_listen", self.ops_listen.clone()),
+            ("data_dir", self.data_dir.clone()),
+            ("stats.nodes", self.nodes.clone()),
+            ("sects", self.sects.clone()),
+        ]
+    }
+}
+
+impl RecvsvrArgs {
+    fn flags(&self) -> Flags {
+        vec![
+            ("cluster.listen", self.listen.clone()),
+            ("cluster.advertise", self.advertise.clone()),
+            ("ops_listen", self.ops_listen.clone()),
+            ("cluster.sendsvr", self.sendsvr.clone()),
+            ("cluster.sect", self.sect.clone()),
+        ]
     }
 }
 
 impl StatsvrArgs {
-    fn config(self, env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Config, Failure> {
-        let flags: Vec<_> = [
-            ("stats.listen", self.listen),
-            ("stats.nodes", self.nodes),
-            ("ops_listen", self.ops_listen),
-            ("data_dir", self.data_dir),
+    fn flags(&self) -> Flags {
+        vec![
+            ("stats.listen", self.listen.clone()),
+            ("stats.nodes", self.nodes.clone()),
+            ("ops_listen", self.ops_listen.clone()),
+            ("data_dir", self.data_dir.clone()),
         ]
-        .into_iter()
-        .filter_map(|(key, value)| Some((key, value?)))
-        .collect();
-        Ok(Config::load(&flags, env, self.config)?)
     }
 }
 

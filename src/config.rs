@@ -24,7 +24,7 @@ use std::{
 pub use cors::CorsOrigins;
 pub use error::ConfigError;
 pub use keys::{env_names, key_names};
-pub use nodes::NodeAddresses;
+pub use nodes::{NodeAddress, NodeAddresses, is_node_address};
 use room::{List, PerList, PollPolicy, Retention};
 pub use sources::{CONFIG_FILE_VARIABLE, VARIABLES_OF_THE_BUILD};
 
@@ -58,6 +58,14 @@ pub const CACHE_BYTES_MAX_DEFAULT: ByteSize = ByteSize(512 << 20);
 pub const ONLINE_WINDOW_DEFAULT: Duration = Duration::from_secs(30);
 /// Where a statsvr of its own is reached by other nodes, unless configured.
 pub const STATS_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7070);
+/// Where a sendsvr or a recvsvr is reached by other nodes, unless configured.
+pub const CLUSTER_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7071);
+/// Where recvsvrs and proxies find the sendsvr, unless configured.
+pub const CLUSTER_SENDSVR_DEFAULT: &str = "127.0.0.1:7071";
+/// The sect of a recvsvr, unless configured.
+pub const CLUSTER_SECT_DEFAULT: &str = "default";
+/// The name that the certificates of all nodes are for, unless configured.
+pub const CLUSTER_TLS_NAME_DEFAULT: &str = "bigroom";
 /// Rooms whose viewers are counted.
 pub const STATS_ROOMS_MAX_DEFAULT: usize = 1_000_000;
 /// Names of a room that the list of its viewers keeps.
@@ -98,6 +106,8 @@ pub struct Config {
     pub retention: PerList<Retention>,
     /// Who counts as online.
     pub online: Online,
+    /// How the nodes of a cluster find each other.
+    pub cluster: Cluster,
     /// Where viewers are counted.
     pub stats: Stats,
     /// How long sends can be repeated.
@@ -157,6 +167,34 @@ pub struct Stats {
     pub rooms_max: usize,
     /// Names of a room that the list of its viewers keeps.
     pub names_per_room_max: usize,
+}
+
+/// `[cluster]`: how the nodes of a cluster find each other.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Cluster {
+    /// Where other nodes reach this one: a sendsvr or a recvsvr. Port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// What other nodes are told instead of `listen`: where that is not what they reach.
+    pub advertise: Option<NodeAddress>,
+    /// Where the sendsvr is.
+    pub sendsvr: NodeAddress,
+    /// The sect that a recvsvr belongs to.
+    pub sect: String,
+    /// TLS between nodes; all of cert, key and ca, or none.
+    pub tls: ClusterTls,
+}
+
+/// `[cluster.tls]`: TLS between nodes, each of which shows a certificate and asks for one.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ClusterTls {
+    /// PEM file with this node's certificate chain.
+    pub cert: Option<PathBuf>,
+    /// PEM file with its private key.
+    pub key: Option<PathBuf>,
+    /// PEM file with the certificate that has signed those of all nodes.
+    pub ca: Option<PathBuf>,
+    /// The name that the certificates of all nodes are for.
+    pub name: String,
 }
 
 /// `[idempotency]`: how long sends can be repeated.
@@ -255,6 +293,20 @@ impl Poll {
     }
 }
 
+impl ClusterTls {
+    /// How nodes know each other by these files.
+    ///
+    /// # Errors
+    /// For a file that can't be read.
+    pub fn security(&self) -> Result<rpc::Security, rpc::SecurityError> {
+        match (&self.cert, &self.key, &self.ca) {
+            (Some(cert), Some(key), Some(ca)) => rpc::Security::mutual(cert, key, ca, &self.name),
+            // Anything in between was refused.
+            _ => Ok(rpc::Security::none()),
+        }
+    }
+}
+
 impl Tls {
     /// Certificate and key, if TLS is on.
     #[must_use]
@@ -296,6 +348,13 @@ impl Default for Config {
             limits: Limits::default(),
             retention: PerList::from_fn(Retention::default_of),
             online: Online { window: ONLINE_WINDOW_DEFAULT },
+            cluster: Cluster {
+                listen: CLUSTER_LISTEN_DEFAULT,
+                advertise: None,
+                sendsvr: NodeAddress::known(CLUSTER_SENDSVR_DEFAULT),
+                sect: CLUSTER_SECT_DEFAULT.into(),
+                tls: ClusterTls { cert: None, key: None, ca: None, name: CLUSTER_TLS_NAME_DEFAULT.into() },
+            },
             stats: Stats {
                 listen: STATS_LISTEN_DEFAULT,
                 nodes: NodeAddresses::default(),

@@ -6,15 +6,20 @@
 pub mod auth;
 pub mod canary;
 pub mod cli;
+pub mod cluster;
 pub mod config;
+mod front_node;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod logging;
 pub mod metrics;
 pub mod nofile;
 pub mod ops;
+pub mod placement;
 pub mod proxy;
 pub mod reload;
+pub mod roles;
+pub mod sects;
 pub mod serve;
 pub mod shutdown;
 pub mod statistics;

@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::Context as _;
 use bigroom::{
-    cli::{self, Action, Failure},
-    logging, serve, statistics,
+    cli::{self, Action, Failure, Role},
+    logging, roles, serve, statistics,
 };
 
 fn main() -> ExitCode {
@@ -30,9 +30,14 @@ fn run() -> Result<(), Failure> {
             logging::init(&config.log)?;
             serve::run(*config)?;
         }
-        Action::Statsvr(config) => {
+        Action::Role(role, config) => {
             logging::init(&config.log)?;
-            statistics::run(&config)?;
+            match role {
+                Role::Proxy => roles::proxy::run(&config)?,
+                Role::Sendsvr => roles::sendsvr::run(&config)?,
+                Role::Recvsvr => roles::recvsvr::run(&config)?,
+                Role::Statsvr => statistics::run(&config)?,
+            }
         }
     }
     Ok(())

@@ -3,23 +3,23 @@
 mod role;
 
 use std::{
-    io,
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use metrics::gauge;
 pub use role::run;
 use room::{Change, List, Notice, NoticeSink, OnlineCounts, OnlineSource, RoomKey};
+use rpc::Security;
 use statsvr::{
     Clock, History, HistorySettings, NodeId, Signal, Stats, StatsService, StatsSettings, Statsvr,
     grpc::RemoteStatsvr,
 };
 use store::Store;
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 use tracing::warn;
 
 use crate::{
@@ -27,14 +27,8 @@ use crate::{
     metrics::{ONLINE_USERS, SECT_DEFAULT},
 };
 
-/// How long a statsvr may take for an answer.
-const DEADLINE: Duration = Duration::from_secs(2);
-
-/// How long a statsvr may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How often a connection is looked at while something is asked, so that a node that is gone without a word is noticed.
-const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// How long another node may take for an answer.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 
 /// The name of a statsvr within another role's process.
 const WITHIN: &str = "within";
@@ -52,24 +46,40 @@ impl Statistics {
     /// # Errors
     /// Why the thread could not be started, or an address not be used.
     pub fn start(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("start the statistics")?;
+        if !config.stats.nodes.is_empty() {
+            return Self::of_cluster(config);
+        }
         let settings = settings(config);
-        let (stats, statsvr) = if config.stats.nodes.is_empty() {
-            let clock = Clock::system();
-            let history = Arc::new(History::new(store, HistorySettings::default()));
-            let statsvr = Statsvr::new(NodeId::new(WITHIN), settings, clock.clone(), true, Some(history));
-            let service: Arc<dyn StatsService> = Arc::new(Arc::clone(&statsvr));
-            let stats = Stats::new(clock, &settings, DEADLINE, [(NodeId::new(WITHIN), service)]);
-            (stats, Some(statsvr))
-        } else {
+        let clock = Clock::system();
+        let history = Arc::new(History::new(store, HistorySettings::default()));
+        let statsvr = Statsvr::new(NodeId::new(WITHIN), settings, clock.clone(), true, Some(history));
+        let service: Arc<dyn StatsService> = Arc::new(Arc::clone(&statsvr));
+        let stats = Stats::new(clock, &settings, DEADLINE, [(NodeId::new(WITHIN), service)]);
+        Self::work(runtime()?, stats, Some(statsvr))
+    }
+
+    /// Asks the statsvrs of the cluster.
+    ///
+    /// # Errors
+    /// If the configuration names none, or an address that can't be used; why the thread could not be started.
+    pub fn of_cluster(config: &Config) -> anyhow::Result<Self> {
+        ensure!(
+            !config.stats.nodes.is_empty(),
+            "stats.nodes: must name the cluster's statsvrs: a node that is one of several can't count alone"
+        );
+        let runtime = runtime()?;
+        let security = config.cluster.tls.security()?;
+        let stats = {
             // Connections are made on the runtime that uses them.
             let _runtime = runtime.enter();
+            let remote = |address| remote(address, &security);
             let nodes = config.stats.nodes.iter().map(remote).collect::<anyhow::Result<Vec<_>>>()?;
-            (Stats::new(Clock::system(), &settings, DEADLINE, nodes), None)
+            Stats::new(Clock::system(), &settings(config), DEADLINE, nodes)
         };
+        Self::work(runtime, stats, None)
+    }
+
+    fn work(runtime: Runtime, stats: Arc<Stats>, statsvr: Option<Arc<Statsvr>>) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
         let thread = {
             let (stats, stop) = (Arc::clone(&stats), stop.clone());
@@ -96,6 +106,10 @@ impl Statistics {
     }
 }
 
+fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the statistics")
+}
+
 /// Does what statistics do, until `stop`.
 async fn work(stats: &Arc<Stats>, statsvr: Option<&Arc<Statsvr>>, stop: &CancellationToken) {
     let counts = async {
@@ -115,15 +129,9 @@ fn settings(config: &Config) -> StatsSettings {
 }
 
 /// The statsvr at an address. It is connected to when it is first asked, and again when the connection broke.
-fn remote(address: &str) -> anyhow::Result<(NodeId, Arc<dyn StatsService>)> {
-    let channel = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(io::Error::other)
-        .with_context(|| format!("stats.nodes: {address}"))?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
-        .connect_lazy();
+fn remote(address: &str, security: &Security) -> anyhow::Result<(NodeId, Arc<dyn StatsService>)> {
+    let endpoint = security.endpoint(address).with_context(|| format!("stats.nodes: {address}"))?;
+    let channel = endpoint.connect_lazy();
     Ok((NodeId::new(address), Arc::new(RemoteStatsvr::new(channel, DEADLINE))))
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use room::{
-    AppId, Bounds, ErrorCode, List, PerList, Priority, Problem, Retention, Role, RoomId, RoomKey,
+    AppId, Bounds, ErrorCode, List, PerList, PlacedBy, Priority, Problem, Retention, Role, RoomId, RoomKey,
     RoomSettings, RoomState, Seq,
 };
 
@@ -39,6 +39,7 @@ words!(List, List, "list", Priority Normal);
 words!(Role, Role, "role", Viewer Speaker Broadcaster Moderator Ops);
 words!(Priority, Priority, "priority", High Normal Low);
 words!(RoomState, RoomState, "state", Live Closed);
+words!(PlacedBy, PlacedBy, "by", Api Promotion);
 
 impl From<&RoomKey> for wire::RoomKey {
     fn from(key: &RoomKey) -> Self {

@@ -50,6 +50,8 @@ pub struct RecvOptions {
     pub tail_bytes_max: usize,
     /// From a room's audience to the least time between two answers.
     pub policy: PollPolicy,
+    /// The room of this node's canary.
+    pub canary: RoomKey,
     /// The retention of rooms that don't set it.
     pub store: StoreOptions,
 }
@@ -64,6 +66,7 @@ impl Default for RecvOptions {
             tail_messages_max: 2_048,
             tail_bytes_max: 4 << 20,
             policy: PollPolicy::default(),
+            canary: RoomKey::canary(),
             store: StoreOptions::default(),
         }
     }

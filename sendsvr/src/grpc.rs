@@ -9,7 +9,11 @@ mod convert;
 pub(crate) mod fuzzing;
 mod server;
 
+/// Largest message: a batch of 1 MiB, with what protobuf adds, and room to spare.
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
+
 pub use client::RemoteSendsvr;
+pub use convert::{problem_in, status_of};
 pub use server::SendServer;
 
 #[cfg(test)]

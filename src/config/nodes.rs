@@ -2,6 +2,28 @@
 
 use std::net::Ipv6Addr;
 
+/// A node that is reached over the network: `host:port`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeAddress(Box<str>);
+
+impl NodeAddress {
+    /// The address from its text; `None` if that is no `host:port`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        address(text).map(Self)
+    }
+
+    /// An address that is one.
+    pub(super) fn known(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The address, as it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Nodes that are asked over the network: `host:port` each, in the order given, none twice.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct NodeAddresses(Vec<Box<str>>);
@@ -30,6 +52,12 @@ impl NodeAddresses {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// Whether a text is `host:port`.
+#[must_use]
+pub fn is_node_address(text: &str) -> bool {
+    address(text).is_some()
 }
 
 /// The text, if it is a host and a port.

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use toml::Value;
 
-use super::{ByteSize, CorsOrigins, LogFormat, NodeAddresses, PolicyName};
+use super::{ByteSize, CorsOrigins, LogFormat, NodeAddress, NodeAddresses, PolicyName};
 
 /// A value as some source has it.
 #[derive(Clone, Debug)]
@@ -174,6 +174,14 @@ impl Setting for CorsOrigins {
 
     fn from_toml(value: &Value) -> Option<Self> {
         Self::parse(texts(value)?)
+    }
+}
+
+impl Setting for NodeAddress {
+    const NOUN: &'static str = "an address such as 10.0.0.1:7071 or sendsvr:7071";
+
+    fn from_text(text: &str) -> Option<Self> {
+        Self::parse(text)
     }
 }
 

@@ -112,8 +112,17 @@ impl Config {
                 "tls.{given} = {path:?}: must come with tls.{missing}, TLS needs both"
             )));
         }
+        let inner = &self.cluster.tls;
+        let given = [("cert", &inner.cert), ("key", &inner.key), ("ca", &inner.ca)];
+        if let Some((name, path)) = given.iter().find_map(|(name, path)| Some((name, path.as_ref()?)))
+            && let Some((missing, _)) = given.iter().find(|(_, path)| path.is_none())
+        {
+            return Err(ConfigError::Contradiction(format!(
+                "cluster.tls.{name} = {path:?}: must come with cluster.tls.{missing}, TLS between nodes needs cert, key and ca"
+            )));
+        }
         if let Some(path) = &self.sects {
-            read_toml("sects", path)?;
+            crate::sects::read(path)?;
         }
         // An IPv4 address may be written as an IPv6 one.
         let is_loopback = self.listen.ip().to_canonical().is_loopback();

@@ -23,6 +23,7 @@ use super::{
     cors::Cors,
     presence::{Leavers, Presence},
 };
+use crate::placement::SectService;
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,7 @@ pub struct Front {
     pub(crate) leavers: Arc<Leavers>,
     /// What makes the numbers of connections unlike those of other processes.
     pub(crate) salt: u64,
+    pub(crate) sects: Arc<dyn SectService>,
     pub(crate) sender: Arc<dyn SendService>,
     pub(crate) send_limits: SendLimits,
     pub(crate) message_bytes_max: usize,
@@ -68,6 +70,8 @@ pub struct FrontParts {
     pub sender: Arc<dyn SendService>,
     /// The limits that rooms have unless they are set otherwise.
     pub send_limits: SendLimits,
+    /// Where rooms live.
+    pub sects: Arc<dyn SectService>,
     /// Who checks tokens; `None` for a server without keys.
     pub verifier: Option<Arc<crate::auth::Verifier>>,
 }
@@ -82,6 +86,7 @@ impl Front {
             stats: parts.stats,
             leavers: Arc::new(Leavers::new(parts.workers)),
             salt: rand::random(),
+            sects: parts.sects,
             sender: parts.sender,
             send_limits: parts.send_limits,
             message_bytes_max: config.limits.message_bytes_max,

@@ -35,6 +35,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     ops.set_nonblocking(true)?;
     let address = listen.local_addr()?;
     let own = NodeId::new(&address.to_string());
+    let security = config.cluster.tls.security()?;
     let is_alone = config.stats.nodes.is_empty();
     ensure!(
         is_alone || config.stats.nodes.iter().any(|node| node == own.as_str()),
@@ -57,7 +58,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         let statsvr = Statsvr::new(own.clone(), settings, clock.clone(), is_alone, Some(Arc::new(history)));
         let service: Arc<dyn StatsService> = Arc::new(Arc::clone(&statsvr));
         let others = config.stats.nodes.iter().filter(|node| *node != own.as_str());
-        let mut members = others.map(remote).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut members =
+            others.map(|address| remote(address, &security)).collect::<anyhow::Result<Vec<_>>>()?;
         members.push((own.clone(), Arc::clone(&service)));
         let stats = Stats::new(clock, &settings, DEADLINE, members);
 
@@ -72,9 +74,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             Arc::clone(&readiness),
             stop.clone().cancelled_owned(),
         ));
-        let serving = tonic::transport::Server::builder()
-            .add_service(StatsServer::service(service))
-            .serve_with_incoming_shutdown(
+        let serving =
+            security.server()?.add_service(StatsServer::service(service)).serve_with_incoming_shutdown(
                 TcpListenerStream::new(TcpListener::from_std(listen)?),
                 // Streams of updates never end by themselves: they are cut, and whoever reads them goes to the other copy.
                 std::future::pending(),

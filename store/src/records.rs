@@ -27,6 +27,8 @@ pub enum RecordFamily {
     Unique,
     /// One of each room: peaks and the like.
     RoomStats,
+    /// Rooms that live in another sect than the table says.
+    Placement,
 }
 
 /// A change to records.

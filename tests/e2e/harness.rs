@@ -2,6 +2,7 @@
 
 mod answer;
 mod chat;
+mod cluster;
 mod h2;
 mod http1;
 mod metrics;
@@ -12,10 +13,11 @@ mod wait;
 
 pub(crate) use answer::Answer;
 pub(crate) use chat::{cursor, seqs, texts};
+pub(crate) use cluster::Cluster;
 pub(crate) use h2::{Body, H2};
 pub(crate) use http1::Conn;
 pub(crate) use metrics::Metrics;
 pub(crate) use request::Request;
-pub(crate) use server::{Options, Server, Stopped, config, data_dir, spawn_refused};
+pub(crate) use server::{Options, Role, Server, Stopped, config, data_dir, spawn_refused};
 pub(crate) use tokens::{Keys, claims, compact, in_seconds};
 pub(crate) use wait::{DEADLINE, eventually, raise_fd_limit, within};

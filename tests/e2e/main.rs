@@ -9,6 +9,7 @@
 mod auditor;
 mod bad_input;
 mod both_versions;
+mod cluster;
 mod crash;
 mod encode_once;
 mod flood;

@@ -4,7 +4,7 @@
 
 use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
 
-use room::{List, RoomKey, Seq};
+use room::{List, Seq};
 use tracing::warn;
 
 use super::{LocalRoom, Worker};
@@ -16,7 +16,7 @@ impl Worker {
     /// Follows the canary's room from now on. Returns once it does.
     pub async fn follow_canary(self: Rc<Self>) {
         let room = loop {
-            match self.join(&RoomKey::canary()) {
+            match self.join(&self.rooms.options.canary) {
                 Ok(room) => break room,
                 Err(problem) => warn!(%problem, "canary has no room"),
             }

@@ -1,39 +1,61 @@
 //! Asks another node for the write path.
 
-use std::{fmt::Display, time::Duration};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use proto::internal::{self as wire, send_service_client::SendServiceClient};
 use room::{ErrorCode, List, Problem, RoomKey, Seq};
+use rpc::{Idempotence, Peer, RetryBudget};
 use store::{Retraction, RoomView};
-use tonic::{Code, Request, Status, transport::Channel};
+use tonic::{Code, Request, Response, Status, transport::Channel};
 use tracing::warn;
 
-use super::convert::{
-    draft_result_to_wire, malformed, problem_in, retraction_from_wire, sent_result_from_wire, view_from_wire,
+use super::{
+    MESSAGE_BYTES_MAX,
+    convert::{
+        draft_result_to_wire, malformed, problem_in, retraction_from_wire, sent_result_from_wire,
+        view_from_wire,
+    },
 };
 use crate::{Caller, Draft, SendService, Sent, SettingsPatch};
 
 /// A [`SendService`] on another node.
-#[derive(Clone, Debug)]
+///
+/// What may be done twice is tried again when the node fails: all but sends without an id.
+#[derive(Debug)]
 pub struct RemoteSendsvr {
-    pub(super) client: SendServiceClient<Channel>,
-    pub(super) deadline: Duration,
+    peers: [Arc<Peer>; 1],
+    budget: RetryBudget,
+    deadline: Duration,
 }
 
+type Client = SendServiceClient<Channel>;
+
 impl RemoteSendsvr {
-    /// The write path behind `channel`; a call that is not answered by `deadline` is refused as
-    /// `log_unavailable`. What it asked for may be done all the same: a repeat with the same id finds out.
+    /// The write path of a node; a call that is not answered by `deadline` is refused as `log_unavailable`. What it asked for
+    /// may be done all the same: a repeat with the same id finds out.
     #[must_use]
-    pub fn new(channel: Channel, deadline: Duration) -> Self {
-        Self { client: SendServiceClient::new(channel), deadline }
+    pub fn new(peer: Arc<Peer>, deadline: Duration) -> Self {
+        Self { peers: [peer], budget: RetryBudget::default(), deadline }
     }
 
-    fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        // Travels along, so that the other node gives up too.
-        request.set_timeout(self.deadline);
-        request
+    async fn call<Message: Clone, T, F>(
+        &self,
+        idempotence: Idempotence,
+        message: Message,
+        ask: impl Fn(Client, Request<Message>) -> F,
+    ) -> Result<T, Problem>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let ask = |peer: &Peer, request| {
+            let client = Client::new(peer.channel())
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX);
+            ask(client, request)
+        };
+        let asked = rpc::call(&self.peers, &self.budget, self.deadline, idempotence, message, ask).await;
+        asked.map(Response::into_inner).map_err(|status| refusal(&status))
     }
 }
 
@@ -60,14 +82,15 @@ fn fault(cause: impl Display) -> Problem {
 #[async_trait]
 impl SendService for RemoteSendsvr {
     async fn send(&self, caller: &Caller, room: &RoomKey, draft: Draft) -> Result<Sent, Problem> {
+        let idempotence = if draft.id.is_some() { Idempotence::Idempotent } else { Idempotence::Once };
         let request = wire::SendRequest {
             caller: Some(caller.into()),
             room: Some(room.into()),
             draft: Some(draft.into()),
         };
-        let sent =
-            self.client.clone().send(self.request(request)).await.map_err(|status| refusal(&status))?;
-        sent.into_inner().try_into().map_err(malformed)
+        let ask = async |mut client: Client, request| client.send(request).await;
+        let sent = self.call(idempotence, request, ask).await?;
+        sent.try_into().map_err(malformed)
     }
 
     async fn send_batch(
@@ -77,17 +100,20 @@ impl SendService for RemoteSendsvr {
         drafts: Vec<Result<Draft, Problem>>,
     ) -> Vec<Result<Sent, Problem>> {
         let count = drafts.len();
+        let have_ids = drafts.iter().flatten().all(|draft| draft.id.is_some());
+        let idempotence = if have_ids { Idempotence::Idempotent } else { Idempotence::Once };
         let request = wire::SendBatchRequest {
             caller: Some(caller.into()),
             room: Some(room.into()),
             drafts: drafts.into_iter().map(draft_result_to_wire).collect(),
         };
-        let problem = match self.client.clone().send_batch(self.request(request)).await {
-            Ok(answer) if answer.get_ref().results.len() == count => {
-                return answer.into_inner().results.into_iter().map(sent_result_from_wire).collect();
+        let ask = async |mut client: Client, request| client.send_batch(request).await;
+        let problem = match self.call(idempotence, request, ask).await {
+            Ok(answer) if answer.results.len() == count => {
+                return answer.results.into_iter().map(sent_result_from_wire).collect();
             }
             Ok(_) => fault("a batch has another number of results"),
-            Err(status) => refusal(&status),
+            Err(problem) => problem,
         };
         vec![Err(problem); count]
     }
@@ -105,9 +131,8 @@ impl SendService for RemoteSendsvr {
             list: wire::List::from(list).into(),
             seq: seq.0,
         };
-        let done =
-            self.client.clone().retract(self.request(request)).await.map_err(|status| refusal(&status))?;
-        Ok(retraction_from_wire(done.into_inner()))
+        let ask = async |mut client: Client, request| client.retract(request).await;
+        self.call(Idempotence::Idempotent, request, ask).await.map(retraction_from_wire)
     }
 
     async fn change_settings(
@@ -121,19 +146,15 @@ impl SendService for RemoteSendsvr {
             room: Some(room.into()),
             patch: Some(patch.into()),
         };
-        let view = self
-            .client
-            .clone()
-            .change_settings(self.request(request))
-            .await
-            .map_err(|status| refusal(&status))?;
-        view_from_wire(view.into_inner()).map_err(malformed)
+        let ask = async |mut client: Client, request| client.change_settings(request).await;
+        let view = self.call(Idempotence::Idempotent, request, ask).await?;
+        view_from_wire(view).map_err(malformed)
     }
 
     async fn view(&self, room: &RoomKey) -> Result<RoomView, Problem> {
         let request = wire::ViewRequest { room: Some(room.into()) };
-        let view =
-            self.client.clone().view(self.request(request)).await.map_err(|status| refusal(&status))?;
-        view_from_wire(view.into_inner()).map_err(malformed)
+        let ask = async |mut client: Client, request| client.view(request).await;
+        let view = self.call(Idempotence::Idempotent, request, ask).await?;
+        view_from_wire(view).map_err(malformed)
     }
 }

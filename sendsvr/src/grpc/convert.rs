@@ -14,13 +14,15 @@ use tonic::{Code, Status};
 use crate::{Caller, CountedAs, Draft, RetentionPatch, Sent, Setting, SettingsPatch};
 
 /// A refusal as a status. The status code is for whoever looks at the traffic; the details are what counts.
-pub(super) fn status_of(problem: &Problem) -> Status {
+#[must_use]
+pub fn status_of(problem: &Problem) -> Status {
     let details = wire::Problem::from(problem).encode_to_vec();
     Status::with_details(Code::from(problem.code.grpc_status()), problem.to_string(), details.into())
 }
 
 /// What a status refuses; `None` if it is not one of ours but gRPC's own.
-pub(super) fn problem_in(status: &Status) -> Option<Problem> {
+#[must_use]
+pub fn problem_in(status: &Status) -> Option<Problem> {
     if status.details().is_empty() {
         return None;
     }

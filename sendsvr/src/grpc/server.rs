@@ -9,8 +9,11 @@ use proto::{
 use room::{List, Problem, RoomKey, Seq};
 use tonic::{Request, Response, Status};
 
-use super::convert::{
-    draft_result_from_wire, malformed, retraction_to_wire, sent_result_to_wire, status_of, view_to_wire,
+use super::{
+    MESSAGE_BYTES_MAX,
+    convert::{
+        draft_result_from_wire, malformed, retraction_to_wire, sent_result_to_wire, status_of, view_to_wire,
+    },
 };
 use crate::{Caller, Draft, SendService, SettingsPatch};
 
@@ -22,6 +25,8 @@ impl SendServer {
     #[must_use]
     pub fn service(service: Arc<dyn SendService>) -> generated::SendServiceServer<Self> {
         generated::SendServiceServer::new(Self(service))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 }
 

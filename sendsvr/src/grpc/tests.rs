@@ -1,10 +1,11 @@
 use std::{sync::Arc, time::Duration};
 
 use room::{ErrorCode, List, Priority, Problem, Role, RoomState, Seq};
+use rpc::{Address, Peer, Security};
 use store::Store;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::{Endpoint, Server};
+use tonic::transport::Server;
 
 use super::*;
 use crate::{
@@ -17,6 +18,7 @@ struct Remote {
     store: Arc<TestStore>,
     local: Arc<Sendsvr>,
     remote: RemoteSendsvr,
+    peer: Arc<Peer>,
     server: JoinHandle<()>,
 }
 
@@ -39,8 +41,8 @@ async fn remote(limits: SendLimits, deadline: Duration) -> Remote {
             .await
             .unwrap();
     });
-    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-    Remote { store, local, remote: RemoteSendsvr::new(channel, deadline), server }
+    let peer = Peer::new(&Address::new(&address.to_string()), &Security::none()).unwrap();
+    Remote { store, local, remote: RemoteSendsvr::new(Arc::clone(&peer), deadline), peer, server }
 }
 
 const PATIENT: Duration = Duration::from_secs(20);
@@ -98,7 +100,7 @@ async fn refusals_come_back_equal() {
 
 #[tokio::test]
 async fn unanswered_send_can_be_repeated() {
-    let Remote { ref store, ref local, ref remote, .. } =
+    let Remote { ref store, ref local, ref remote, ref peer, .. } =
         remote(SendLimits::default(), Duration::from_millis(200)).await;
     store.hold();
     let problem = remote.send(&speaker("a"), &room("r"), with_id("m", "x")).await.unwrap_err();
@@ -109,7 +111,7 @@ async fn unanswered_send_can_be_repeated() {
     );
     store.release(100);
     local.drain().await;
-    let patient = RemoteSendsvr { deadline: PATIENT, ..remote.clone() };
+    let patient = RemoteSendsvr::new(Arc::clone(peer), PATIENT);
     assert!(patient.send(&speaker("a"), &room("r"), with_id("m", "x")).await.unwrap().is_duplicate);
 }
 
@@ -118,8 +120,8 @@ async fn node_that_is_not_there_is_an_unavailable_log() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-    let remote = RemoteSendsvr::new(channel, PATIENT);
+    let peer = Peer::new(&Address::new(&address.to_string()), &Security::none()).unwrap();
+    let remote = RemoteSendsvr::new(peer, PATIENT);
     let problem = remote.view(&room("r")).await.unwrap_err();
     assert_eq!(problem.code, ErrorCode::LogUnavailable);
 }

@@ -25,6 +25,7 @@ const fn family_byte(family: RecordFamily) -> u8 {
         RecordFamily::History => 1,
         RecordFamily::Unique => 2,
         RecordFamily::RoomStats => 3,
+        RecordFamily::Placement => 4,
     }
 }
 

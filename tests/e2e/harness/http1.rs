@@ -82,6 +82,13 @@ impl Conn {
         self.answer().await
     }
 
+    /// Writes a request and reads its answer; `None` if the server has gone.
+    pub(crate) async fn try_call(&mut self, request: &Request) -> Option<Answer> {
+        self.heads.push_back(request.method == "HEAD");
+        self.try_write(&request.encode()).await.ok()?;
+        self.try_answer().await.ok()
+    }
+
     /// Sends FIN: the server reads the end of the stream, this side can still read.
     pub(crate) async fn finish(&mut self) {
         self.try_finish().await.expect("shut down the sending side");

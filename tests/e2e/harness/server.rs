@@ -33,8 +33,11 @@ pub(crate) struct Options {
 
 /// What the process is to be.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
+pub(crate) enum Role {
     Serve,
+    Proxy,
+    Sendsvr,
+    Recvsvr,
     Statsvr,
 }
 
@@ -43,6 +46,9 @@ impl Role {
     fn command(self) -> &'static str {
         match self {
             Self::Serve => "serve",
+            Self::Proxy => "proxy",
+            Self::Sendsvr => "sendsvr",
+            Self::Recvsvr => "recvsvr",
             Self::Statsvr => "statsvr",
         }
     }
@@ -50,9 +56,15 @@ impl Role {
     /// Under which key the log names its listener.
     fn listen_key(self) -> &'static str {
         match self {
-            Self::Serve => "listen",
+            Self::Serve | Self::Proxy => "listen",
+            Self::Sendsvr | Self::Recvsvr => "cluster_listen",
             Self::Statsvr => "stats_listen",
         }
+    }
+
+    /// Whether it has a data directory.
+    fn has_data(self) -> bool {
+        !matches!(self, Self::Proxy | Self::Recvsvr)
     }
 }
 
@@ -89,8 +101,13 @@ impl Options {
     }
 
     /// Runs a statsvr instead of a server: [`Server::addr`] is then where other nodes reach it.
-    pub(crate) fn statsvr(mut self) -> Self {
-        self.role = Role::Statsvr;
+    pub(crate) fn statsvr(self) -> Self {
+        self.role(Role::Statsvr)
+    }
+
+    /// Runs a node of a cluster instead of a server.
+    pub(crate) fn role(mut self, role: Role) -> Self {
+        self.role = role;
         self
     }
 
@@ -133,6 +150,9 @@ impl Place {
             ("--data-dir", self.path("data")),
         ];
         for (flag, value) in defaults {
+            if flag == "--data-dir" && !self.options.role.has_data() {
+                continue;
+            }
             if !self.options.args.iter().any(|arg| arg == flag) {
                 command.arg(flag).arg(value);
             }
@@ -221,7 +241,22 @@ impl Server {
         Self::start_at(Place::new(options)).await
     }
 
+    /// Starts a server that need not get ready.
+    pub(crate) async fn start_unready(options: Options) -> Self {
+        Self::listening_at(Place::new(options)).await
+    }
+
     async fn start_at(place: Place) -> Self {
+        let this = Self::listening_at(place).await;
+        eventually(DEADLINE, "readiness", || async {
+            let answer = this.ops_get("/readyz").await;
+            if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}\n{}", this.log.text())) }
+        })
+        .await;
+        this
+    }
+
+    async fn listening_at(place: Place) -> Self {
         let (process, log) = place.spawn();
         let listen_key = place.options.role.listen_key();
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -237,11 +272,6 @@ impl Server {
             assert!(this.process.status().is_none(), "the server did not start:\n{}", this.log.text());
             let addrs = this.log.addr(listen_key).zip(this.log.addr("ops_listen"));
             std::future::ready(addrs.ok_or_else(|| this.log.text()))
-        })
-        .await;
-        eventually(DEADLINE, "readiness", || async {
-            let answer = this.ops_get("/readyz").await;
-            if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}\n{}", this.log.text())) }
         })
         .await;
         this

@@ -1,0 +1,93 @@
+//! A cluster of real processes on loopback: a statsvr, a sendsvr, recvsvrs and proxies.
+
+use std::net::{SocketAddr, TcpListener};
+
+use super::{DEADLINE, Options, Role, Server, eventually};
+
+/// Nodes of one cluster; they end with this value.
+pub(crate) struct Cluster {
+    pub(crate) sendsvr: Option<Server>,
+    pub(crate) recvsvrs: Vec<Server>,
+    pub(crate) proxies: Vec<Server>,
+    _statsvr: Server,
+    sendsvr_addr: SocketAddr,
+    statsvr_addr: SocketAddr,
+    options: Options,
+}
+
+/// An address that is free now. The system gives the same port again only after many others.
+fn free_addr() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+impl Cluster {
+    /// Starts a cluster whose recvsvrs are in these sects, and waits until messages come through every proxy.
+    pub(crate) async fn start(options: Options, sects: &[&str], proxies: usize) -> Self {
+        let (sendsvr_addr, statsvr_addr) = (free_addr(), free_addr());
+        let statsvr = Server::start(options.clone().statsvr().args(&[
+            "--listen",
+            &statsvr_addr.to_string(),
+            "--nodes",
+            &statsvr_addr.to_string(),
+        ]))
+        .await;
+        let mut cluster = Self {
+            sendsvr: None,
+            recvsvrs: Vec::new(),
+            proxies: Vec::new(),
+            _statsvr: statsvr,
+            sendsvr_addr,
+            statsvr_addr,
+            options,
+        };
+        cluster.sendsvr = Some(Server::start(cluster.sendsvr_options()).await);
+        for sect in sects {
+            let recvsvr = cluster.recvsvr(sect).await;
+            cluster.recvsvrs.push(recvsvr);
+        }
+        for _ in 0..proxies {
+            let proxy = cluster.proxy().await;
+            cluster.proxies.push(proxy);
+        }
+        cluster
+    }
+
+    fn sendsvr_options(&self) -> Options {
+        let (listen, nodes) = (self.sendsvr_addr.to_string(), self.statsvr_addr.to_string());
+        self.options.clone().role(Role::Sendsvr).args(&["--listen", &listen, "--nodes", &nodes])
+    }
+
+    /// Starts one more recvsvr.
+    pub(crate) async fn recvsvr(&self, sect: &str) -> Server {
+        let sendsvr = self.sendsvr_addr.to_string();
+        let options = self.options.clone().role(Role::Recvsvr);
+        Server::start(options.args(&["--sendsvr", &sendsvr, "--sect", sect])).await
+    }
+
+    /// Starts one more proxy.
+    pub(crate) async fn proxy(&self) -> Server {
+        let (sendsvr, nodes) = (self.sendsvr_addr.to_string(), self.statsvr_addr.to_string());
+        let options = self.options.clone().role(Role::Proxy);
+        Server::start(options.args(&["--sendsvr", &sendsvr, "--nodes", &nodes])).await
+    }
+
+    /// The recvsvr that tells proxies of rooms, by what it says itself: the number of nodes that follow rooms there.
+    pub(crate) async fn followed_rooms(&self, recvsvr: usize) -> f64 {
+        self.recvsvrs[recvsvr].metric("bigroom_log_followed_rooms", &[]).await
+    }
+
+    /// Waits until some recvsvr tells of so many rooms more than the canaries of the proxies, and says which.
+    pub(crate) async fn recvsvr_of_rooms(&self) -> usize {
+        eventually(DEADLINE, "a recvsvr that tells of a room", || async {
+            let mut most = (0.0, 0);
+            for at in 0..self.recvsvrs.len() {
+                let rooms = self.followed_rooms(at).await;
+                if rooms > most.0 {
+                    most = (rooms, at);
+                }
+            }
+            if most.0 > 0.0 { Ok(most.1) } else { Err("nobody follows anything".to_owned()) }
+        })
+        .await
+    }
+}
