@@ -94,7 +94,7 @@ pub struct Config {
     pub ops_listen: SocketAddr,
     /// Directory of the message log; made at the first start.
     pub data_dir: PathBuf,
-    /// A sect table. Checked to be TOML; a single node has one sect whatever it says.
+    /// The sect table; without one all rooms are in one sect.
     pub sects: Option<PathBuf>,
     /// A JWK Set with the keys that tokens are checked by. Without, every caller has all rights.
     pub auth_key_file: Option<PathBuf>,
@@ -327,10 +327,6 @@ impl Config {
                 "who reaches it"
             };
             warnings.push(format!("no auth_key_file: everybody {reach} has all rights in every room"));
-        }
-        if let Some(sects) = &self.sects {
-            warnings
-                .push(format!("{}: a single node has one sect, so the table has no effect", sects.display()));
         }
         warnings
     }

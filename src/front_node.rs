@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use metrics_exporter_prometheus::PrometheusHandle;
 use recvsvr::{RecvOptions, Rooms};
-use room::RoomKey;
+use room::{PolicySource, PollPolicy, RoomKey};
 use rustls::ServerConfig;
 use sendsvr::SendLimits;
 use store::StoreOptions;
@@ -21,9 +21,10 @@ use tracing::{info, warn};
 use crate::{
     auth::{KeyFile, Verifier},
     canary::{self, Probe},
-    config::Config,
+    config::{Config, PolicyName},
     nofile,
     ops::{self, Readiness},
+    placement::SectService,
     proxy::{Front, Workers, bind},
     reload::Watched,
     shutdown::Shutdown,
@@ -136,16 +137,34 @@ pub(crate) fn store_options(config: &Config) -> StoreOptions {
 }
 
 /// How the rooms in memory are bounded and polled.
-pub(crate) fn recv_options(config: &Config, workers: usize, canary: RoomKey) -> RecvOptions {
+pub(crate) fn recv_options(
+    config: &Config,
+    workers: usize,
+    canary: RoomKey,
+    sects: Arc<dyn SectService>,
+) -> RecvOptions {
+    let policy: Arc<dyn PolicySource> = match config.poll.policy {
+        PolicyName::Off => Arc::new(PollPolicy::off()),
+        PolicyName::Default => Arc::new(SectPolicies(sects)),
+    };
     RecvOptions {
         workers,
         rooms_max: config.limits.rooms_cached_max,
         parked_polls_max: config.limits.parked_polls_max,
         cache_bytes_max: usize::try_from(config.cache.bytes_max.0).unwrap_or(usize::MAX),
-        policy: config.poll.policy(),
+        policy,
         canary,
         store: store_options(config),
         ..RecvOptions::default()
+    }
+}
+
+/// The policy of the sect that a room lives in.
+struct SectPolicies(Arc<dyn SectService>);
+
+impl PolicySource for SectPolicies {
+    fn interval(&self, room: &RoomKey, users: u64) -> Duration {
+        self.0.routing().sect_of(room).policy.interval(users)
     }
 }
 
@@ -182,12 +201,13 @@ impl FrontNode {
         let readiness = Arc::new(Readiness::new(move || backend.health()));
         let (end_ops, ops_ended) = tokio::sync::oneshot::channel::<()>();
         let (rooms, stats) = (Arc::clone(&self.rooms), Arc::clone(self.statistics.stats()));
+        let front = Arc::clone(&self.front);
         let serving = tokio::spawn(ops::serve(
             TcpListener::from_std(ops)?,
             self.handle.clone(),
             Arc::new(move || {
                 rooms.refresh_metrics();
-                statistics::refresh_metrics(&stats);
+                statistics::refresh_metrics(&stats, &*front.sects);
             }),
             Arc::clone(&readiness),
             // Either way the listener ends: by word, or because the node is gone.

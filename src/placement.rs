@@ -45,8 +45,8 @@ pub struct SectPlaced {
 /// Where rooms live, wherever that is kept.
 #[async_trait]
 pub trait SectService: Send + Sync {
-    /// Moves a room to a sect, or back to where the table has it. Durable when it returns; nodes move the room's readers in the
-    /// seconds that follow, and nobody misses anything.
+    /// Moves a room to a sect, or back to where the table has it. Nodes move the room's readers in the seconds that follow, and nobody
+    /// misses anything.
     ///
     /// # Errors
     /// `forbidden` without the role `ops`, `invalid_message` for a sect that is not in the table, `node_full` if too many rooms live
@@ -204,6 +204,15 @@ impl Placements {
     async fn promote(&self, room: &RoomKey, moved: Move, now_ms: u64) -> Result<(), store::StoreError> {
         let _changing = self.changing.lock().await;
         let routing = self.routing();
+        // An operator may have been faster.
+        let by = routing.moved.get(room).map(|placed| placed.by);
+        let holds = match moved {
+            Move::Promote => by.is_none() && routing.table.pin_of(room).is_none(),
+            Move::Demote => by == Some(PlacedBy::Promotion),
+        };
+        if !holds {
+            return Ok(());
+        }
         let placed = match moved {
             Move::Promote => {
                 let Some(vip) = routing.table.vip_home(room) else { return Ok(()) };

@@ -177,7 +177,7 @@ fn promotions(text: &RoutingText) -> Result<Promotions, String> {
     };
     let promote_at = users("promote_at", text.promote_at, default.promote_at)?;
     // Where only the one is set, the other keeps its distance.
-    let demote_at = users("demote_at", text.demote_at, promote_at / 5 * 3)?;
+    let demote_at = users("demote_at", text.demote_at, (promote_at / 5 * 3).max(promote_at.min(1)))?;
     let demote_after = match &text.demote_after {
         None => default.demote_after,
         Some(text) => humantime::parse_duration(text)

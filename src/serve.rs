@@ -51,7 +51,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         Arc::clone(statistics.stats()),
         &stop,
     ))?;
-    let options = recv_options(&config, workers, RoomKey::canary());
+    let options =
+        recv_options(&config, workers, RoomKey::canary(), Arc::clone(&placements) as Arc<dyn SectService>);
     let rooms = Rooms::new(Arc::clone(&store) as Arc<dyn RoomLog>, options, audience);
     sendsvr.add_recvsvr(&(Arc::clone(&rooms) as Arc<dyn NoticeSink>));
     sendsvr.add_recvsvr(&signals);

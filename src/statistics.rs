@@ -3,6 +3,7 @@
 mod role;
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -22,10 +23,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::{
-    config::Config,
-    metrics::{ONLINE_USERS, SECT_DEFAULT},
-};
+use crate::{config::Config, metrics::ONLINE_USERS, placement::SectService};
 
 /// How long another node may take for an answer.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
@@ -136,10 +134,16 @@ fn remote(address: &str, security: &Security) -> anyhow::Result<(NodeId, Arc<dyn
 }
 
 /// Brings the gauges of who is online up to date: call it before they are read.
-pub(crate) fn refresh_metrics(stats: &Stats) {
-    let mut num_users = 0;
-    stats.snapshots().for_each(|snapshot| num_users += snapshot.num_users);
-    gauge!(ONLINE_USERS, "sect" => SECT_DEFAULT).set(num_users as f64);
+pub(crate) fn refresh_metrics(stats: &Stats, sects: &dyn SectService) {
+    let routing = sects.routing();
+    let mut users: HashMap<&str, u64> =
+        routing.table.sects().iter().map(|sect| (sect.name.as_str(), 0)).collect();
+    stats.snapshots().for_each(|snapshot| {
+        *users.entry(routing.sect_of(&snapshot.room).name.as_str()).or_default() += snapshot.num_users;
+    });
+    for (sect, users) in users {
+        gauge!(ONLINE_USERS, "sect" => sect.to_owned()).set(users as f64);
+    }
 }
 
 /// What recvsvrs go by: how many are in a room.

@@ -11,7 +11,10 @@ use std::{
 
 use dashmap::{DashMap, Entry};
 use parking_lot::Mutex;
-use room::{ErrorCode, List, Notice, NoticeSink, OnlineSource, PerList, PollPolicy, Problem, RoomKey, Seq};
+use room::{
+    ErrorCode, List, Notice, NoticeSink, OnlineSource, PerList, PolicySource, PollPolicy, Problem, RoomKey,
+    Seq,
+};
 use store::{Range, RoomLog, StoreError, StoreOptions};
 use tokio::sync::{Notify, Semaphore, watch};
 use tracing::{error, warn};
@@ -34,7 +37,7 @@ pub(crate) const LOADS_MAX: usize = 64;
 const PULLS_QUEUED_MAX: usize = 100_000;
 
 /// How the rooms in memory are bounded and polled.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RecvOptions {
     /// Threads that hold polls; each has a number below this.
     pub workers: usize,
@@ -49,7 +52,7 @@ pub struct RecvOptions {
     /// Most bytes of a list in memory.
     pub tail_bytes_max: usize,
     /// From a room's audience to the least time between two answers.
-    pub policy: PollPolicy,
+    pub policy: Arc<dyn PolicySource>,
     /// The room of this node's canary.
     pub canary: RoomKey,
     /// The retention of rooms that don't set it.
@@ -65,7 +68,7 @@ impl Default for RecvOptions {
             cache_bytes_max: 1 << 30,
             tail_messages_max: 2_048,
             tail_bytes_max: 4 << 20,
-            policy: PollPolicy::default(),
+            policy: Arc::new(PollPolicy::default()),
             canary: RoomKey::canary(),
             store: StoreOptions::default(),
         }
@@ -129,7 +132,7 @@ impl Rooms {
     }
 
     pub(crate) fn interval(&self, room: &LiveRoom) -> Duration {
-        self.options.policy.interval(room.audience(now_ms()))
+        self.options.policy.interval(&room.key, room.audience(now_ms()))
     }
 
     /// Whether the node is going down.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::RoomKey;
+
 /// A table from online users to the least time between two answers with normal messages.
 ///
 /// A room's request rate is then at most `viewers / interval`, however fast messages come; priority messages cut
@@ -35,6 +37,12 @@ impl PollPolicy {
         Self { steps: Vec::new() }
     }
 
+    /// Its steps: from so many users on, so long; ascending by users.
+    #[must_use]
+    pub fn steps(&self) -> &[(u64, Duration)] {
+        &self.steps
+    }
+
     /// The least time between two answers to one viewer in a room of `users`.
     #[must_use]
     pub fn interval(&self, users: u64) -> Duration {
@@ -42,6 +50,19 @@ impl PollPolicy {
             0 => Duration::ZERO,
             above => self.steps[above - 1].1,
         }
+    }
+}
+
+/// Which policy a room's viewers are answered by.
+pub trait PolicySource: Send + Sync + 'static {
+    /// The least time between two answers to one viewer in a room of `users`. Asked a few times a second for each room.
+    fn interval(&self, room: &RoomKey, users: u64) -> Duration;
+}
+
+/// One policy for all rooms.
+impl PolicySource for PollPolicy {
+    fn interval(&self, _: &RoomKey, users: u64) -> Duration {
+        Self::interval(self, users)
     }
 }
 

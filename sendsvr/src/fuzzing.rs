@@ -84,15 +84,16 @@ pub fn settings(data: &[u8]) {
     let room = RoomId::new("room").expect("a good id");
     let defaults = SendLimits::default();
     for mode in [PatchMode::Merge, PatchMode::Replace] {
-        let Ok(patch) = SettingsPatch::from_json(&body, mode, &room) else { continue };
+        let Ok(patch) = SettingsPatch::from_json(&body, mode, &room, "default") else { continue };
         let now = RoomSettings { muted: true, room_rate: Some(1), ..RoomSettings::default() };
         let after = patch.apply(&now, &defaults);
         assert_eq!(patch.apply(&after, &defaults), after, "a change is made once");
-        let document = settings_json(&room, &after, &defaults);
+        let document = settings_json(&room, &after, &defaults, "default");
         let sent_back = Bytes::from(document.to_string());
         for (mode, now) in [(PatchMode::Merge, &after), (PatchMode::Replace, &now)] {
-            let patch = SettingsPatch::from_json(&sent_back, mode, &room).expect("our own document");
-            assert_eq!(settings_json(&room, &patch.apply(now, &defaults), &defaults), document);
+            let patch =
+                SettingsPatch::from_json(&sent_back, mode, &room, "default").expect("our own document");
+            assert_eq!(settings_json(&room, &patch.apply(now, &defaults), &defaults, "default"), document);
         }
     }
 }

@@ -44,4 +44,4 @@ pub use draft::Draft;
 pub use limits::SendLimits;
 pub use sendsvr::Sendsvr;
 pub use service::{Caller, CountedAs, SendService, Sent};
-pub use settings::{PatchMode, RetentionPatch, SECT, Setting, SettingsPatch, settings_json};
+pub use settings::{PatchMode, RetentionPatch, Setting, SettingsPatch, settings_json};

@@ -18,9 +18,6 @@ const RATE_MAX: u64 = 1_000_000;
 const COUNT_MAX: u64 = 10_000_000;
 const AGE_S_MAX: u64 = 365 * 24 * 3600;
 
-/// The sect of every room while there is one.
-pub const SECT: &str = "default";
-
 /// What becomes of one setting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Setting<T> {
@@ -124,7 +121,7 @@ impl SettingsPatch {
     ///
     /// # Errors
     /// `invalid_json`, or `invalid_message` with the field and its rule.
-    pub fn from_json(body: &Bytes, mode: PatchMode, room: &RoomId) -> Result<Self, Problem> {
+    pub fn from_json(body: &Bytes, mode: PatchMode, room: &RoomId, sect: &str) -> Result<Self, Problem> {
         let mut patch = match mode {
             PatchMode::Merge => Self::default(),
             PatchMode::Replace => Self::resetting(),
@@ -139,7 +136,7 @@ impl SettingsPatch {
                 "limits" => patch.read_limits(member, mode)?,
                 "retention" => patch.read_retention(member, mode)?,
                 "room" => same(member, room.as_str())?,
-                "sect" => same(member, SECT)?,
+                "sect" => same(member, sect)?,
                 _ => {
                     return Err(member.unknown("room, state, muted, cooldown_ms, limits, retention, sect"));
                 }
@@ -257,7 +254,7 @@ fn same(member: Member<'_>, expect: &str) -> Result<(), Problem> {
 
 /// The whole settings document of `room`, the server's `defaults` filled in.
 #[must_use]
-pub fn settings_json(room: &RoomId, settings: &RoomSettings, defaults: &SendLimits) -> Value {
+pub fn settings_json(room: &RoomId, settings: &RoomSettings, defaults: &SendLimits, sect: &str) -> Value {
     let retention = |list| {
         let retention: Retention = settings.retention[list].unwrap_or(defaults.retention[list]);
         json!({ "count": retention.count, "age_s": retention.age.as_secs() })
@@ -272,7 +269,7 @@ pub fn settings_json(room: &RoomId, settings: &RoomSettings, defaults: &SendLimi
             "user_rate": user_rate(settings, defaults),
         },
         "retention": { "normal": retention(List::Normal), "priority": retention(List::Priority) },
-        "sect": SECT,
+        "sect": sect,
     })
 }
 

@@ -50,10 +50,12 @@ fn sample_lists_every_key() {
 fn sample_with_every_key_set_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let sects = dir.path().join("sects.toml");
-    fs::write(&sects, "").unwrap();
+    fs::write(&sects, "[[sect]]\nname = \"a\"\n").unwrap();
     let all = SAMPLE
         .replace("# sects = \"sects.toml\"", &format!("sects = {sects:?}"))
         .replace("# auth_key_file", "auth_key_file")
+        .replace("# advertise", "advertise")
+        .replace("# ca = ", "ca = ")
         .replace("# cert", "cert")
         .replace("# key", "key");
     let config = load(&all, &[], &[]).unwrap();
@@ -239,13 +241,17 @@ fn missing_files_are_exit_code_1() {
 }
 
 #[test]
-fn sect_table_must_be_toml() {
+fn sect_table_must_be_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sects.toml");
     fs::write(&path, "vip = [").unwrap();
     let (exit_code, sentence) = refusal("", &[], &[("sects", path.to_str().unwrap())]);
     assert_eq!(exit_code, 2);
-    assert!(sentence.contains("sects.toml\": must be a TOML file"), "{sentence}");
+    assert!(sentence.contains("sects.toml: line 1"), "{sentence}");
+    fs::write(&path, "[[sect]]\nname = \"vip-1\"\nweight = -2\n").unwrap();
+    let (exit_code, sentence) = refusal("", &[], &[("sects", path.to_str().unwrap())]);
+    assert_eq!(exit_code, 2);
+    assert!(sentence.contains("sect \"vip-1\": weight = -2 must be 1 or more"), "{sentence}");
 }
 
 #[test]
@@ -277,9 +283,8 @@ fn unsafe_or_idle_settings_are_warned_of() {
     assert!(Config::default().warnings()[0].contains("everybody on this machine has all rights"));
     let open = Config { listen: "0.0.0.0:1".parse().unwrap(), insecure: true, ..Config::default() };
     assert!(open.warnings()[0].contains("everybody who reaches it has all rights"));
-    let locked = Config { auth_key_file: Some("k".into()), sects: Some("s".into()), ..Config::default() };
-    assert_eq!(locked.warnings().len(), 1);
-    assert!(locked.warnings()[0].contains("no effect"));
+    let locked = Config { auth_key_file: Some("k".into()), ..Config::default() };
+    assert!(locked.warnings().is_empty());
 }
 
 #[test]

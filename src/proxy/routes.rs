@@ -5,6 +5,7 @@ mod leave;
 pub(crate) mod messages;
 mod multi_poll;
 mod rooms;
+mod sects;
 mod statistics;
 
 use room::{ErrorCode, Problem};
@@ -51,6 +52,8 @@ async fn route(session: &mut Session, request: &Request) -> Result<Reply, Proble
         ("GET", Target::Viewers(room)) => statistics::viewers(session, room, request).await,
         ("GET", Target::Viewer(room, user)) => statistics::viewer(session, room, user, request).await,
         ("GET", Target::Reach(room, seq)) => statistics::reach(session, room, *seq, request).await,
+        ("PUT", Target::RoomSect(room)) => sects::put(session, room, request).await,
+        ("GET", Target::Sects) => sects::list(session, request),
         ("GET", Target::AppStats) => statistics::app(session, request),
         _ => Err(method_not_allowed(target.methods())),
     };

@@ -29,6 +29,10 @@ pub(crate) enum Target {
     Viewer(RoomId, UserId),
     /// `/v1/rooms/{room}/signals/{seq}/reach`
     Reach(RoomId, Seq),
+    /// `/v1/rooms/{room}/sect`
+    RoomSect(RoomId),
+    /// `/v1/sects`
+    Sects,
     /// `/v1/stats`
     AppStats,
     /// `/v1/poll`
@@ -71,6 +75,8 @@ impl Target {
             ["v1", "rooms", room, "viewers"] => Ok(Self::Viewers(room_id(room)?)),
             ["v1", "rooms", room, "viewers", user] => Ok(Self::Viewer(room_id(room)?, user_id(user)?)),
             ["v1", "rooms", room, "signals", seq, "reach"] => Ok(Self::Reach(room_id(room)?, sequence(seq)?)),
+            ["v1", "rooms", room, "sect"] => Ok(Self::RoomSect(room_id(room)?)),
+            ["v1", "sects"] => Ok(Self::Sects),
             ["v1", "stats"] => Ok(Self::AppStats),
             ["v1", "poll"] => Ok(Self::MultiPoll),
             ["openapi.json"] => Ok(Self::OpenApi),
@@ -85,12 +91,14 @@ impl Target {
             Self::Message(..) => "DELETE, OPTIONS",
             Self::Room(_) => "GET, PUT, PATCH, DELETE, OPTIONS",
             Self::Leave(_) => "POST, OPTIONS",
+            Self::RoomSect(_) => "PUT, OPTIONS",
             Self::History(_)
             | Self::RoomStats(_)
             | Self::StatsHistory(_)
             | Self::Viewers(_)
             | Self::Viewer(..)
             | Self::Reach(..)
+            | Self::Sects
             | Self::AppStats
             | Self::MultiPoll
             | Self::OpenApi => "GET, OPTIONS",
@@ -154,6 +162,8 @@ mod tests {
             ("/v1/rooms/a.b/signals/7/reach", Ok(Target::Reach(room(), Seq(7)))),
             ("/v1/rooms/a.b/signals/x/reach", Err(ErrorCode::InvalidParameter)),
             ("/v1/rooms/a.b/signals/7", Err(ErrorCode::NotFound)),
+            ("/v1/rooms/a.b/sect", Ok(Target::RoomSect(room()))),
+            ("/v1/sects", Ok(Target::Sects)),
             ("/v1/stats", Ok(Target::AppStats)),
             ("/v1/poll", Ok(Target::MultiPoll)),
             ("/v1//rooms/a.b", Err(ErrorCode::NotFound)),

@@ -20,6 +20,7 @@ use crate::{
     config::Config,
     front_node::{Backend, FrontNode, Secrets, Sockets, recv_options, send_limits, worker_count},
     metrics,
+    placement::SectService,
     proxy::{Front, FrontParts, Workers},
     reload::{RELOAD_INTERVAL, Reloader},
     shutdown::Shutdown,
@@ -67,7 +68,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     })?;
     let audience = Arc::new(Audience(Arc::clone(statistics.stats())));
     let canary = RoomKey::canary_of(&own);
-    let options = recv_options(config, workers, canary.clone());
+    let options = recv_options(config, workers, canary.clone(), Arc::clone(&sects) as Arc<dyn SectService>);
     let rooms = Rooms::new(Arc::clone(&log) as Arc<dyn RoomLog>, options, audience);
     log.subscribe(Arc::clone(&rooms) as Arc<dyn NoticeSink>);
     let parts = FrontParts {
@@ -77,7 +78,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         workers,
         sender: sender as Arc<dyn SendService>,
         send_limits: send_limits(config),
-        sects: Arc::clone(&sects) as Arc<dyn crate::placement::SectService>,
+        sects: Arc::clone(&sects) as Arc<dyn SectService>,
         verifier: secrets.verifier,
     };
     let front = Front::new(parts, config);

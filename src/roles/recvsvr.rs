@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use recvsvr::{PassedOn, Rooms};
+use recvsvr::{PassedOn, RecvOptions, Rooms};
 use room::{NobodyCounts, NoticeSink, RoomKey, Seq};
 use rpc::{Address, Peer};
 use store::{
@@ -21,7 +21,7 @@ use crate::{
     canary::{self, Probe},
     cluster::{Membership, MembershipSettings, Node, NodeRole, OneUpstream},
     config::Config,
-    front_node::recv_options,
+    front_node::store_options,
     metrics,
     ops::Readiness,
     shutdown::Shutdown,
@@ -52,7 +52,13 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         let log = RemoteLog::new(settings, Arc::new(OneUpstream::new(Arc::clone(&sendsvr))));
         // Without workers: nobody polls here.
         let own_room = RoomKey::canary_of(own);
-        let options = recv_options(config, 0, own_room.clone());
+        let options = RecvOptions {
+            workers: 0,
+            rooms_max: config.limits.rooms_cached_max,
+            cache_bytes_max: usize::try_from(config.cache.bytes_max.0).unwrap_or(usize::MAX),
+            store: store_options(config),
+            ..RecvOptions::default()
+        };
         let rooms = Rooms::new(Arc::clone(&log) as Arc<dyn RoomLog>, options, Arc::new(NobodyCounts));
         let followers = Followers::new();
         // In this order: whoever is told of something finds it in memory.

@@ -63,7 +63,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         let health = Arc::clone(&store);
         let readiness = Arc::new(Readiness::new(move || health.health().map_err(|error| error.to_string())));
         let stats = Arc::clone(statistics.stats());
-        let refresh = Arc::new(move || statistics::refresh_metrics(&stats));
+        let shown = Arc::clone(&placements);
+        let refresh = Arc::new(move || statistics::refresh_metrics(&stats, &*shown));
         let ops = serve_ops(sockets.ops, handle, refresh, &readiness)?;
 
         let mut services = Routes::builder();

@@ -3,6 +3,9 @@
 use std::{net::TcpListener as StdListener, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
+use async_trait::async_trait;
+use room::{ErrorCode, Problem, RoomKey, Routing};
+use sendsvr::Caller;
 use statsvr::{Clock, History, HistorySettings, NodeId, Stats, StatsService, Statsvr, grpc::StatsServer};
 use store::{RocksStore, RoomLog as _, Store, StoreOptions};
 use tokio::net::TcpListener;
@@ -15,6 +18,7 @@ use crate::{
     config::Config,
     metrics,
     ops::{self, Readiness},
+    placement::{SectPlaced, SectService},
     shutdown::Shutdown,
 };
 
@@ -70,7 +74,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         let ops = tokio::spawn(ops::serve(
             TcpListener::from_std(ops)?,
             handle,
-            Arc::new(move || refresh_metrics(&shown)),
+            Arc::new(move || refresh_metrics(&shown, &OneSect)),
             Arc::clone(&readiness),
             stop.clone().cancelled_owned(),
         ));
@@ -93,6 +97,20 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         info!("stopped");
         Ok(())
     })
+}
+
+/// A statsvr counts rooms, and does not know where they live: its own metrics show all under one name.
+struct OneSect;
+
+#[async_trait]
+impl SectService for OneSect {
+    async fn set_sect(&self, _: &Caller, _: &RoomKey, _: Option<&str>) -> Result<SectPlaced, Problem> {
+        Err(Problem::new(ErrorCode::NotFound, "a statsvr moves no rooms: ask a proxy"))
+    }
+
+    fn routing(&self) -> Arc<Routing> {
+        Arc::new(Routing::single())
+    }
 }
 
 /// Looks once a second whether the node's own word comes to be known, as it must to those who ask.

@@ -16,6 +16,8 @@ const OPERATIONS: &[(&str, &str)] = &[
     ("PUT", "/v1/rooms/{room}"),
     ("PATCH", "/v1/rooms/{room}"),
     ("DELETE", "/v1/rooms/{room}"),
+    ("PUT", "/v1/rooms/{room}/sect"),
+    ("GET", "/v1/sects"),
     ("POST", "/v1/rooms/{room}/leave"),
     ("GET", "/v1/rooms/{room}/stats"),
     ("GET", "/v1/rooms/{room}/stats/history"),
@@ -98,6 +100,7 @@ fn request(method: &str, path: &str) -> Request {
             Request::send("r", &json!({ "id": "m9", "text": "x", "data": {} }))
         }
         ("GET", "/v1/poll") => Request::get("/v1/poll?rooms=r:-1,bad%20room:now&timeout_ms=0"),
+        ("PUT", "/v1/rooms/{room}/sect") => Request::new(method, target).json(&json!({ "sect": null })),
         ("PUT" | "PATCH", _) => Request::new(method, target).json(&json!({ "cooldown_ms": 1 })),
         _ => Request::new(method, target),
     }

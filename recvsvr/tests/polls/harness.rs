@@ -20,7 +20,7 @@ pub(crate) const LONG_MS: u64 = 25_000;
 
 /// What a node has unless a test says otherwise.
 pub(crate) fn options() -> RecvOptions {
-    RecvOptions { policy: PollPolicy::off(), ..RecvOptions::default() }
+    RecvOptions { policy: std::sync::Arc::new(PollPolicy::off()), ..RecvOptions::default() }
 }
 
 /// Awaits `future`, and fails the test with `what` if that takes too long.

@@ -8,7 +8,10 @@ use room::{List, PollPolicy};
 use crate::harness::{LONG_MS, Node, Reader, on_node, options, room, until};
 
 fn interval(ms: u64) -> RecvOptions {
-    RecvOptions { policy: PollPolicy::new(vec![(1, Duration::from_millis(ms))]).unwrap(), ..options() }
+    RecvOptions {
+        policy: std::sync::Arc::new(PollPolicy::new(vec![(1, Duration::from_millis(ms))]).unwrap()),
+        ..options()
+    }
 }
 
 /// A reader who was just given a normal message, and when that was.
@@ -181,7 +184,7 @@ fn cut_answer_is_never_held() {
 
 #[test]
 fn interval_grows_with_the_audience() {
-    let policy = PollPolicy::new(vec![(3, Duration::from_secs(20))]).unwrap();
+    let policy = std::sync::Arc::new(PollPolicy::new(vec![(3, Duration::from_secs(20))]).unwrap());
     on_node(RecvOptions { policy, ..options() }, async |node| {
         let room = room("audience");
         node.send(&room, List::Normal, 1).await;

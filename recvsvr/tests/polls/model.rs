@@ -198,7 +198,8 @@ async fn run(
 fn every_reader_gets_everything_once_and_in_order() {
     let policy =
         PollPolicy::new(vec![(3, Duration::from_millis(10)), (6, Duration::from_millis(40))]).unwrap();
-    let options = RecvOptions { workers: 2, tail_messages_max: 24, policy, ..options() };
+    let options =
+        RecvOptions { workers: 2, tail_messages_max: 24, policy: std::sync::Arc::new(policy), ..options() };
     let cases = (
         (0u64..40, 0u64..60).prop_map(|(priority, normal)| PerList { priority, normal }),
         proptest::collection::vec(step(), 1..40),

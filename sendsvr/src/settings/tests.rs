@@ -3,7 +3,12 @@ use room::ErrorCode;
 use super::*;
 
 fn parse(json: &str, mode: PatchMode) -> Result<SettingsPatch, Problem> {
-    SettingsPatch::from_json(&Bytes::copy_from_slice(json.as_bytes()), mode, &RoomId::internal("r1"))
+    SettingsPatch::from_json(
+        &Bytes::copy_from_slice(json.as_bytes()),
+        mode,
+        &RoomId::internal("r1"),
+        "default",
+    )
 }
 
 fn changed(json: &str, mode: PatchMode, now: &RoomSettings) -> RoomSettings {
@@ -60,17 +65,18 @@ fn replace_resets_what_it_leaves_out() {
 fn document_can_be_put_back_as_it_was_got() {
     let defaults = SendLimits::default();
     for settings in [all_set(), RoomSettings::default()] {
-        let document = settings_json(&RoomId::internal("r1"), &settings, &defaults);
+        let document = settings_json(&RoomId::internal("r1"), &settings, &defaults, "default");
         for mode in [PatchMode::Merge, PatchMode::Replace] {
             let after = changed(&document.to_string(), mode, &all_set());
-            assert_eq!(settings_json(&RoomId::internal("r1"), &after, &defaults), document);
+            assert_eq!(settings_json(&RoomId::internal("r1"), &after, &defaults, "default"), document);
         }
     }
 }
 
 #[test]
 fn document_has_the_defaults_filled_in() {
-    let document = settings_json(&RoomId::internal("r1"), &RoomSettings::default(), &SendLimits::default());
+    let document =
+        settings_json(&RoomId::internal("r1"), &RoomSettings::default(), &SendLimits::default(), "default");
     let expect = json!({
         "room": "r1", "state": "live", "muted": false, "cooldown_ms": 0,
         "limits": { "room_rate": 200, "user_rate": 5 },

@@ -210,6 +210,7 @@ pub(super) fn app(session: &mut Session, request: &Request) -> Result<Response, 
     if stats.nodes().live().is_empty() {
         return Err(StatsError::Unavailable("no statsvr answers".into()).into());
     }
+    let routing = session.context.front.sects.routing();
     let totals = stats.totals(&app);
     let rooms: Vec<_> = totals
         .rooms
@@ -221,7 +222,22 @@ pub(super) fn app(session: &mut Session, request: &Request) -> Result<Response, 
                 "num_users": snapshot.num_users,
                 "num_clients": snapshot.num_clients,
                 "unique_viewers": snapshot.standing.unique_viewers,
-                "sect": sendsvr::SECT,
+                "sect": routing.sect_of(&snapshot.room).name.as_str(),
+            })
+        })
+        .collect();
+    let sums = super::sects::sums(&session.context.front, |room| room.app == app);
+    let sects: Vec<_> = routing
+        .table
+        .sects()
+        .iter()
+        .map(|sect| {
+            let sum = sums.get(sect.name.as_str()).copied().unwrap_or_default();
+            json!({
+                "sect": sect.name.as_str(),
+                "num_users": sum.num_users,
+                "num_clients": sum.num_clients,
+                "num_rooms": sum.num_rooms,
             })
         })
         .collect();
@@ -229,12 +245,7 @@ pub(super) fn app(session: &mut Session, request: &Request) -> Result<Response, 
         "num_users": totals.num_users,
         "num_clients": totals.num_clients,
         "rooms": rooms,
-        "sects": [{
-            "sect": sendsvr::SECT,
-            "num_users": totals.num_users,
-            "num_clients": totals.num_clients,
-            "num_rooms": totals.num_rooms,
-        }],
+        "sects": sects,
         "as_of_ms": totals.as_of_ms,
     });
     let (body, compression) = compress(body.to_string().into_bytes(), form(&request.fields).compression);
@@ -249,7 +260,7 @@ fn enter(session: &mut Session, room: &RoomId, request: &Request, least: Role) -
     Ok(RoomKey::new(caller.identity.app.clone(), room.clone()))
 }
 
-fn require(rights: Role, least: Role) -> Result<(), Problem> {
+pub(super) fn require(rights: Role, least: Role) -> Result<(), Problem> {
     if rights >= least {
         return Ok(());
     }
