@@ -47,7 +47,7 @@ fn room_numbers(
     standing: &statsvr::Standing,
     as_of_ms: u64,
 ) -> Value {
-    json!({
+    let mut numbers = json!({
         "num_users": num_users,
         "num_clients": num_clients,
         "exact": exact,
@@ -57,7 +57,11 @@ fn room_numbers(
         "unique_viewers_total": standing.unique_viewers_total,
         "unique_error": standing.unique_error,
         "as_of_ms": as_of_ms,
-    })
+    });
+    if !standing.is_loaded {
+        numbers["partial"] = true.into();
+    }
+    numbers
 }
 
 /// `GET /v1/rooms/{room}/stats/history`
