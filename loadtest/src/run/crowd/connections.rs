@@ -73,6 +73,7 @@ impl Crowd<'_> {
         self.tally.counters.connects += 1;
         self.tally.counters.reconnects += u64::from(client.is_known);
         client.is_known = true;
+        client.crosses_goodbye = self.goodbyes.is_saying(self.share.clients.start + place);
         client.state = State::Resting;
         self.connected += 1;
         if !client.is_present {
