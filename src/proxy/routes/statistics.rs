@@ -274,6 +274,19 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_partial_until_the_past_is_read() {
+        let numbers = |is_loaded| {
+            let standing = statsvr::Standing { unique_viewers: 7, is_loaded, ..statsvr::Standing::default() };
+            room_numbers((1, 2, true), &standing, 9)
+        };
+        assert_eq!(
+            (&numbers(false)["partial"], &numbers(false)["unique_viewers"]),
+            (&json!(true), &json!(7))
+        );
+        assert_eq!(numbers(true).get("partial"), None);
+    }
+
+    #[test]
     fn series_is_the_last_hour_by_default() {
         const DAY_MS: u64 = 24 * 3_600_000;
         let now_ms = 10 * DAY_MS;
