@@ -9,6 +9,7 @@ mod connect;
 mod crowd;
 mod line;
 mod publisher;
+mod querists;
 mod senders;
 mod stream;
 mod viewer;
@@ -18,6 +19,7 @@ pub(crate) use self::{
     connect::raise_file_limit,
     crowd::{Behaviour, Crowd},
     line::ask,
+    querists::{Querists, Questions, num_users_in},
     senders::Senders,
     stream::Target,
 };

@@ -15,6 +15,7 @@ mod memory;
 mod outcome;
 mod parked;
 mod play;
+mod queries;
 mod runs;
 mod sends;
 mod slope;
@@ -86,7 +87,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<bool> {
         duration_s: began.elapsed().as_secs_f64(),
         repeats,
         is_quick: args.quick,
-        subjects: contenders.iter().map(|peer| Subject { name: peer.name(), about: peer.about() }).collect(),
+        subjects: subjects(&contenders, &runs),
         stories: scenarios.iter().map(|scenario| (scenario.name.clone(), scenario.story.clone())).collect(),
         absent: scenarios.iter().flat_map(absent).collect(),
         notes,
@@ -99,6 +100,16 @@ pub(crate) fn run(args: &CompareArgs) -> Result<bool> {
         report.write(directory, &args.name, &growth::plots(&report.growth))?;
     }
     Ok(report.runs.are_clean())
+}
+
+/// Who was measured.
+fn subjects(contenders: &[Box<dyn Peer>], runs: &Runs) -> Vec<Subject> {
+    let mut subjects: Vec<_> =
+        contenders.iter().map(|peer| Subject { name: peer.name(), about: peer.about() }).collect();
+    if runs.0.iter().any(|run| run.contender == queries::UNASKED) {
+        subjects.push(Subject { name: queries::UNASKED, about: "the same, asked no questions".to_owned() });
+    }
+    subjects
 }
 
 /// Where everything is played.
@@ -196,6 +207,9 @@ fn scenarios<'a>(
     }
     if args.wants(Chapter::Goim) {
         scenarios.extend(goim::scenarios(stage, &all, &ours));
+    }
+    if args.wants(Chapter::Queries) {
+        scenarios.extend(queries::scenarios(stage, &ours));
     }
     scenarios.retain(|scenario| {
         let fits = scenario.files() <= stage.files;

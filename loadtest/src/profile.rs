@@ -68,7 +68,7 @@ pub(crate) struct Profile {
 }
 
 /// Who connects.
-#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Clients {
     /// Most clients that are online at a time; the crowd's curve gives shares of it.

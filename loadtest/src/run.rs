@@ -8,6 +8,7 @@ mod answer;
 mod args;
 mod clock;
 mod command;
+mod counted;
 mod crowd;
 mod execute;
 mod facts;
@@ -26,14 +27,18 @@ mod settled;
 mod watch;
 mod wire;
 
-#[cfg(test)]
-pub(crate) use self::outcome::{ClientCost, Counters};
 pub(crate) use self::{
     args::RunArgs,
     command::{ProfilesArgs, profiles, run},
+    counted::{Counted, counted},
     execute::{check_files, execute},
     facts::{Finding, RunVerdict},
     latencies::Latencies,
     outcome::{RunOutcome, Sample, ServerSample},
     plan::{RunPlan, Target},
+};
+#[cfg(test)]
+pub(crate) use self::{
+    outcome::{ClientCost, Counters},
+    presence::Span,
 };

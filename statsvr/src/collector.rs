@@ -247,8 +247,9 @@ impl Collector {
         self.stats.closings.publish(closing);
     }
 
-    /// A parked poll was ended by the server: it proves presence up to when it was last told, no more.
-    pub fn ended(&mut self, parked: Parked) {
+    /// A parked poll has ended that proves nothing beyond when it was last told: in tests, the end of a client that has left.
+    #[cfg(test)]
+    pub(crate) fn ended(&mut self, parked: Parked) {
         self.take(parked);
     }
 

@@ -1,6 +1,10 @@
 //! What the statistics count of themselves.
 
+mod history;
+
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+
+use self::history::HistoryMetrics;
 
 /// Why proofs of presence were not counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +44,7 @@ pub(crate) struct Metrics {
     pub(crate) splits: Gauge,
     pub(crate) window_bytes: Gauge,
     pub(crate) names_bytes: Gauge,
+    pub(crate) history: HistoryMetrics,
     dropped: [Counter; 4],
 }
 
@@ -66,6 +71,7 @@ impl Metrics {
             splits: gauge!("bigroom_statsvr_splits"),
             window_bytes: gauge!("bigroom_statsvr_window_bytes"),
             names_bytes: gauge!("bigroom_statsvr_names_bytes"),
+            history: HistoryMetrics::new(),
             dropped: Dropped::ALL
                 .map(|why| from_zero(counter!("bigroom_heartbeats_dropped_total", "reason" => why.as_str()))),
         }

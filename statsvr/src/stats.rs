@@ -1,9 +1,12 @@
 //! The statistics as everybody else sees them: one view over all statsvrs.
 
+mod following;
+mod sending;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use futures_util::{StreamExt as _, future};
+use futures_util::future;
 use parking_lot::Mutex;
 use room::{AppId, RoomKey, UserId};
 use tokio::{
@@ -11,25 +14,16 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
 
+pub(crate) use self::sending::Outgoing;
 use crate::{
-    Batch, Clock, Node, NodeId, Nodes, Placement, Report, RoomCell, RoomShare, RoomSnapshot, Series,
-    SeriesRange, Signal, Snapshots, SplitId, SplitReach, Standing, StatsError, StatsService, StatsSettings,
-    Totals, Update, UserHash, Viewer, ViewersQuery,
-    collector::{Closings, Wanted},
-    metrics::{Dropped, Metrics},
-    takeover::MESSAGES_AT_ONCE,
+    Clock, Node, NodeId, Nodes, Placement, Report, RoomCell, RoomShare, RoomSnapshot, Series, SeriesRange,
+    Signal, Snapshots, SplitId, SplitReach, Standing, StatsError, StatsService, StatsSettings, Totals,
+    UserHash, Viewer, ViewersQuery, collector::Closings, metrics::Metrics, takeover::MESSAGES_AT_ONCE,
 };
-
-/// A node that says nothing for so long is taken for dead; it speaks once a second.
-const SILENCE_MAX: Duration = Duration::from_secs(3);
 
 /// Waits between attempts to reach a node: doubled from the first to the last.
 const RETRY_AFTER: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-
-/// How long the last word of a node that is dead holds for rooms that no other speaks of (milliseconds).
-const LAST_WORD_HOLDS_MS: u64 = 10_000;
 
 /// Batches that wait for one node; at 16,384 beats each 64 MiB. The next one is dropped, and counted.
 const BATCHES_MAX: usize = 256;
@@ -37,21 +31,8 @@ const BATCHES_MAX: usize = 256;
 /// Reports that wait for one node. The next one is dropped: the one after it makes good for it.
 const REPORTS_MAX: usize = 4;
 
-/// Priority messages that wait to be told to the statsvrs; the oldest gives way, and its spread is not measured.
-const SIGNALS_MAX: usize = 16_384;
-
-/// How long one waits for others: less than beats do, so that a statsvr hears of the message before those who have it.
-const SIGNALS_WAIT: Duration = Duration::from_millis(10);
-
 /// Most viewers of one page.
 pub const VIEWERS_LIMIT_MAX: usize = 1_000;
-
-/// A batch on its way, and where the answer goes.
-pub(crate) struct Outgoing {
-    pub(crate) batch: Batch,
-    pub(crate) made_at_ms: u64,
-    pub(crate) wanted: Option<Arc<Wanted>>,
-}
 
 struct Member {
     id: NodeId,
@@ -205,16 +186,6 @@ impl Stats {
     #[must_use]
     pub fn totals(&self, app: &AppId) -> Arc<Totals> {
         self.snapshots.totals(app, self.clock.now_ms())
-    }
-
-    /// A priority message was accepted: its spread is measured from now on. Returns at once.
-    pub fn signal(&self, room: &RoomKey, signal: Signal) {
-        let mut signals = self.signals.lock();
-        if signals.len() >= SIGNALS_MAX {
-            signals.remove(0);
-        }
-        signals.push((room.clone(), signal));
-        self.has_signals.notify_one();
     }
 
     /// One page of who is online, by user id, at most `limit` (1 to [`VIEWERS_LIMIT_MAX`]).
@@ -381,177 +352,5 @@ impl Stats {
             parts.entry(&member.id).or_insert_with(|| (member, Vec::new())).1.push(split);
         }
         Ok(parts.into_values().collect())
-    }
-
-    /// Puts a batch in line for a node.
-    pub(crate) fn send(&self, node: &NodeId, outgoing: Outgoing) {
-        let Some(member) = self.members.get(node) else { return };
-        if let Err(mpsc::error::TrySendError::Full(outgoing)) = member.batches.try_send(outgoing) {
-            self.metrics.dropped(Dropped::Queue, outgoing.batch.num_beats());
-        }
-    }
-
-    /// Puts a report in line for a node. One too many is dropped.
-    pub(crate) fn send_report(&self, node: &NodeId, report: Report) {
-        if let Some(member) = self.members.get(node)
-            && member.reports.try_send(report).is_err()
-        {
-            warn!(%node, "statsvr is behind with reports");
-        }
-    }
-
-    /// Puts shares in line for a node; says whether there was place for them.
-    pub(crate) fn send_shares(&self, node: &NodeId, shares: Vec<RoomShare>) -> bool {
-        self.members.get(node).is_some_and(|member| member.shares.try_send(shares).is_ok())
-    }
-
-    async fn send_batches(&self, member: &Member, mut queue: mpsc::Receiver<Outgoing>) {
-        while let Some(Outgoing { mut batch, made_at_ms, wanted }) = queue.recv().await {
-            let mut wait = RETRY_AFTER.0;
-            loop {
-                batch.age_ms = self.clock.now_ms().saturating_sub(made_at_ms);
-                if batch.age_ms > self.window_ms {
-                    self.metrics.dropped(Dropped::Stale, batch.num_beats());
-                    break;
-                }
-                match self.within(member.service.ingest(batch.clone())).await {
-                    Ok(taken) => {
-                        if let Some(wanted) = wanted.filter(|_| !taken.wanted.is_empty()) {
-                            wanted.add(taken.wanted);
-                        }
-                        break;
-                    }
-                    // Nothing else will become of it, however often it is sent.
-                    Err(StatsError::Malformed(error)) => {
-                        warn!(node = %member.id, error, "statsvr refused a batch");
-                        self.metrics.dropped(Dropped::Queue, batch.num_beats());
-                        break;
-                    }
-                    Err(_) => {
-                        self.metrics.batches_repeated.increment(1);
-                        tokio::time::sleep(wait).await;
-                        wait = (wait * 2).min(RETRY_AFTER.1);
-                    }
-                }
-            }
-        }
-    }
-
-    async fn send_reports(&self, member: &Member, mut queue: mpsc::Receiver<Report>) {
-        while let Some(report) = queue.recv().await {
-            if let Err(error) = self.within(member.service.report(report)).await {
-                warn!(node = %member.id, %error, "statsvr did not take a report");
-            }
-        }
-    }
-
-    async fn send_queued_shares(&self, member: &Member, mut queue: mpsc::Receiver<Vec<RoomShare>>) {
-        while let Some(shares) = queue.recv().await {
-            let mut wait = RETRY_AFTER.0;
-            // One that is gone is told anew when it is back.
-            while self.nodes().has(&member.id) {
-                match self.within(member.service.adopt(shares.clone())).await {
-                    Ok(()) => break,
-                    Err(StatsError::Unavailable(_)) => {
-                        tokio::time::sleep(wait).await;
-                        wait = (wait * 2).min(RETRY_AFTER.1);
-                    }
-                    Err(error) => {
-                        warn!(node = %member.id, %error, "statsvr did not take all of what it has missed");
-                        break;
-                    }
-                }
-            }
-        }
-    }
-
-    async fn tell_signals(&self) {
-        loop {
-            self.has_signals.notified().await;
-            tokio::time::sleep(SIGNALS_WAIT).await;
-            let signals = std::mem::take(&mut *self.signals.lock());
-            let made_at_ms = self.clock.now_ms();
-            for node in self.nodes().live() {
-                let batch = Batch { signals: signals.clone(), ..Batch::default() };
-                self.send(&node.id, Outgoing { batch, made_at_ms, wanted: None });
-            }
-        }
-    }
-
-    /// Whether priority messages wait to be put in line before later batches.
-    #[cfg(test)]
-    pub(crate) fn has_signals_waiting(&self) -> bool {
-        !self.signals.lock().is_empty()
-    }
-
-    async fn follow(&self, member: &Member) {
-        let mut wait = RETRY_AFTER.0;
-        let mut was_lost = false;
-        let mut heard_at_ms = None;
-        loop {
-            if let Ok(mut updates) = self.within(member.service.subscribe()).await {
-                while let Ok(Some(update)) = timeout(SILENCE_MAX, updates.next()).await {
-                    self.heard(member, &update, was_lost);
-                    was_lost = false;
-                    heard_at_ms = Some(self.clock.now_ms());
-                    wait = RETRY_AFTER.0;
-                }
-            }
-            was_lost |= self.lost(member);
-            let now_ms = self.clock.now_ms();
-            if heard_at_ms.take_if(|at_ms| now_ms > *at_ms + LAST_WORD_HOLDS_MS).is_some() {
-                self.forget_words(member);
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(RETRY_AFTER.1);
-        }
-    }
-
-    fn heard(&self, member: &Member, update: &Update, was_lost: bool) {
-        self.snapshots.apply(update);
-        let now_ms = self.clock.now_ms();
-        let started_ms = now_ms.saturating_sub(update.uptime_ms);
-        let live = self.live.lock();
-        // What was sent while it was lost went elsewhere, so it is as good as new.
-        let since_ms = if was_lost { now_ms } else { started_ms };
-        let restarted = live.get(&member.id).is_some_and(|since_ms| started_ms > since_ms + 2_000);
-        if restarted || !live.contains_key(&member.id) {
-            drop(live);
-            info!(node = %member.id, since_ms, "statsvr answers");
-            self.comes(&member.id, since_ms);
-        }
-    }
-
-    /// Gives back whether it was there before.
-    fn lost(&self, member: &Member) -> bool {
-        let was_there = self.goes(&member.id);
-        if was_there {
-            warn!(node = %member.id, "statsvr does not answer");
-        }
-        was_there
-    }
-
-    /// From now on a node is one of those that keep splits.
-    pub(crate) fn comes(&self, node: &NodeId, since_ms: u64) {
-        let mut live = self.live.lock();
-        live.insert(node.clone(), since_ms);
-        self.nodes.store(Arc::new(Nodes::new(live.clone())));
-    }
-
-    /// From now on it is none. Gives back whether it was one.
-    pub(crate) fn goes(&self, node: &NodeId) -> bool {
-        let mut live = self.live.lock();
-        let was_there = live.remove(node).is_some();
-        self.nodes.store(Arc::new(Nodes::new(live.clone())));
-        was_there
-    }
-
-    /// Nobody is in the rooms any more that only a node that is gone has spoken of.
-    fn forget_words(&self, member: &Member) {
-        let as_of_ms = self.clock.now_ms();
-        let node = member.id.clone();
-        let nothing = Update { node, uptime_ms: 0, as_of_ms, is_full: true, changed: vec![], gone: vec![] };
-        self.snapshots.apply(&nothing);
-        self.snapshots.forget_source(&member.id);
     }
 }

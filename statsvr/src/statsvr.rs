@@ -1,5 +1,8 @@
 //! One statsvr: keeps splits, counts them, adds up rooms.
 
+mod asked;
+mod past;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
@@ -9,36 +12,25 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use dashmap::DashMap;
-use futures_util::{StreamExt as _, stream};
 use parking_lot::{Mutex, RwLock};
-use room::{RoomKey, UserId};
+use room::RoomKey;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
 
 use crate::{
-    Batch, Clock, History, NodeId, Nodes, Report, RoomReport, RoomShare, Run, Series, SeriesRange,
-    ShareError, Signal, SplitId, SplitReach, Standing, Stats, StatsError, StatsService, StatsSettings, Taken,
-    Update, Updates, UserHash, Viewer, ViewersQuery,
+    Batch, Clock, History, NodeId, Nodes, Report, RoomReport, Run, Signal, SplitId, Stats, StatsSettings,
+    Taken, Update,
     aggregate::Aggregator,
     metrics::{Dropped, Metrics},
     nodes::room_hash,
     reach::SIGNALS_MAX,
     split::Split,
-    takeover::{MESSAGES_AT_ONCE, SHARES_BYTES_MAX, SHARES_ROOMS_MAX},
     ticks::Ticks,
 };
 
 /// Beats that are taken under a split's lock at a time: about 50 µs.
 const LOCKED_BEATS_MAX: usize = 1_024;
-
-/// Beats that are taken before other work of the thread has its turn: about a millisecond.
-const BEATS_AT_ONCE: usize = 8_192;
-
-/// Shares that are taken in before other work of the thread has its turn: about a millisecond.
-const SHARES_AT_ONCE: usize = 8;
 
 /// Updates that a slow subscriber may be behind; then it gets everything anew.
 const UPDATES_MAX: usize = 16;
@@ -48,9 +40,6 @@ const RETELL_ROUNDS: u64 = 60;
 
 /// Time between two rounds.
 const ROUND: Duration = Duration::from_secs(1);
-
-/// Rounds between two writes of history to the store.
-const FLUSH_ROUNDS: u64 = 5;
 
 /// A room on this node.
 struct Room {
@@ -143,54 +132,6 @@ impl Statsvr {
             let now_ms = self.clock.now_ms();
             let mut aggregator = self.aggregator.lock();
             stats.snapshots().for_each(|snapshot| aggregator.follow(snapshot, nodes, now_ms));
-        }
-    }
-
-    /// Tells other nodes what they may have missed of rooms' past ([`crate::takeover`]). `send` says whether it has taken a message;
-    /// what it has not is told in the next round.
-    pub(crate) fn share(&self, nodes: &Nodes, mut send: impl FnMut(&NodeId, Vec<RoomShare>) -> bool) {
-        let Some(history) = &self.history else { return };
-        let max = MESSAGES_AT_ONCE * SHARES_ROOMS_MAX;
-        let due = self.aggregator.lock().due_shares(nodes, self.clock.now_ms(), max);
-        for (node, due) in due {
-            let mut rest = due.as_slice();
-            for _ in 0..MESSAGES_AT_ONCE {
-                let (mut shares, mut bytes, mut taken) = (Vec::new(), 0, 0);
-                for due in rest.iter().take(SHARES_ROOMS_MAX) {
-                    if bytes >= SHARES_BYTES_MAX {
-                        break;
-                    }
-                    taken += 1;
-                    if let Some(share) = history.share(&due.room) {
-                        bytes += share.len();
-                        shares.push(RoomShare { room: due.room.clone(), bytes: share.into() });
-                    }
-                }
-                if shares.is_empty() || !send(&node, shares) {
-                    break;
-                }
-                let (told, later) = rest.split_at(taken);
-                self.aggregator.lock().told(&node, told);
-                rest = later;
-            }
-        }
-    }
-
-    /// Reads what the store knows of new rooms and, every few rounds, writes what is new.
-    pub(crate) async fn keep_history(&self) {
-        let Some(history) = &self.history else { return };
-        if let Err(error) = history.load_pending().await {
-            debug!(%error, "history not loaded yet");
-        }
-        if (self.rounds.load(Ordering::Relaxed) as u64).is_multiple_of(FLUSH_ROUNDS) {
-            self.flush(history).await;
-        }
-    }
-
-    async fn flush(&self, history: &History) {
-        let flushed = history.flush(self.clock.now_ms()).await;
-        if let Some(error) = flushed.error {
-            warn!(%error, "history could not be written: it is tried again");
         }
     }
 
@@ -405,131 +346,5 @@ impl Statsvr {
             changed: self.aggregator.lock().said(),
             gone: vec![],
         })
-    }
-
-    fn history(&self) -> Result<&History, StatsError> {
-        self.history.as_deref().ok_or_else(|| StatsError::Store("this statsvr keeps no history".into()))
-    }
-}
-
-#[async_trait]
-impl StatsService for Arc<Statsvr> {
-    async fn ingest(&self, batch: Batch) -> Result<Taken, StatsError> {
-        let mut taken = Taken::default();
-        let Batch { age_ms, runs, mut signals } = batch;
-        let begun_at_ms = self.clock.now_ms();
-        let mut runs = runs.into_iter().peekable();
-        loop {
-            let mut part = Vec::new();
-            let mut beats = 0;
-            while beats < BEATS_AT_ONCE
-                && let Some(run) = runs.next()
-            {
-                beats += run.beats.len();
-                part.push(run);
-            }
-            let waited_ms = self.clock.now_ms().saturating_sub(begun_at_ms);
-            let part =
-                Batch { age_ms: age_ms + waited_ms, runs: part, signals: std::mem::take(&mut signals) };
-            taken.wanted.append(&mut self.take(part).wanted);
-            if runs.peek().is_none() {
-                taken.wanted.truncate(Taken::WANTED_MAX);
-                return Ok(taken);
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-
-    async fn report(&self, report: Report) -> Result<(), StatsError> {
-        self.aggregator.lock().take(report, self.clock.now_ms());
-        Ok(())
-    }
-
-    async fn subscribe(&self) -> Result<Updates, StatsError> {
-        let receiver = self.updates.subscribe();
-        let first = self.full_update();
-        let this = Arc::clone(self);
-        let rest = stream::unfold((receiver, this), |(mut receiver, this)| async {
-            let update = match receiver.recv().await {
-                Ok(update) => update,
-                Err(broadcast::error::RecvError::Lagged(_)) => {
-                    receiver = receiver.resubscribe();
-                    this.full_update()
-                }
-                Err(broadcast::error::RecvError::Closed) => return None,
-            };
-            Some((update, (receiver, this)))
-        });
-        Ok(Box::pin(stream::once(async { first }).chain(rest)))
-    }
-
-    async fn viewers(&self, query: ViewersQuery) -> Result<Vec<Viewer>, StatsError> {
-        let mut viewers = Vec::new();
-        for kept in self.splits_of(&query.room, &query.splits) {
-            viewers.append(&mut kept.split.lock().viewers(query.after.as_ref(), query.limit));
-        }
-        viewers.sort_unstable_by(|a, b| a.user.cmp(&b.user));
-        viewers.truncate(query.limit);
-        Ok(viewers)
-    }
-
-    async fn viewer(
-        &self,
-        room: &RoomKey,
-        split: SplitId,
-        user: UserHash,
-        id: &UserId,
-    ) -> Result<Option<Viewer>, StatsError> {
-        let kept = self.splits_of(room, &[split]);
-        Ok(kept.first().and_then(|kept| kept.split.lock().viewer(id, user)))
-    }
-
-    async fn reach(
-        &self,
-        room: &RoomKey,
-        splits: Vec<SplitId>,
-        seq: u64,
-    ) -> Result<Option<SplitReach>, StatsError> {
-        let mut sum = SplitReach::default();
-        for kept in self.splits_of(room, &splits) {
-            let Some(part) = kept.split.lock().reach(seq) else { return Ok(None) };
-            sum.merge(&part);
-        }
-        Ok(Some(sum))
-    }
-
-    async fn series(&self, room: &RoomKey, range: SeriesRange) -> Result<Series, StatsError> {
-        self.history()?.series(room, range).await.map_err(|error| StatsError::Store(error.to_string()))
-    }
-
-    async fn standing(&self, room: &RoomKey) -> Result<Standing, StatsError> {
-        self.history()?.standing(room).await.map_err(|error| StatsError::Store(error.to_string()))
-    }
-
-    async fn adopt(&self, shares: Vec<RoomShare>) -> Result<(), StatsError> {
-        let history = self.history()?;
-        let mut refused = None;
-        for (at, RoomShare { room, bytes }) in shares.into_iter().enumerate() {
-            match history.adopt(&room, &bytes, self.clock.now_ms()) {
-                Ok(()) => {}
-                Err(error @ ShareError::Full) => refused = Some(StatsError::Store(error.to_string())),
-                Err(error) => refused = Some(StatsError::Malformed(format!("{room}: {error}"))),
-            }
-            if at % SHARES_AT_ONCE == SHARES_AT_ONCE - 1 {
-                tokio::task::yield_now().await;
-            }
-        }
-        refused.map_or(Ok(()), Err)
-    }
-
-    async fn opened(&self, room: &RoomKey, at_ms: u64) -> Result<(), StatsError> {
-        if let Some(history) = &self.history {
-            history.opened(room, at_ms);
-        }
-        // Who is there already is a viewer of what begins.
-        if let Some(room) = self.rooms.get(room).map(|room| Arc::clone(&room)) {
-            room.splits.read().values().for_each(|kept| kept.split.lock().retell_joined());
-        }
-        Ok(())
     }
 }

@@ -191,8 +191,10 @@ pub trait Store: RoomLog {
     /// [`StoreError::Unavailable`] if the log can't be written now.
     async fn change_settings(&self, room: &RoomKey, change: SettingsChange) -> Result<RoomView, StoreError>;
 
-    /// Writes records, all of the batch or nothing; they are durable when it returns, and nobody is told. An engine
-    /// that keeps no records, as those in tests may not, refuses.
+    /// Writes records, all of the batch or nothing, in the order of the calls, and nobody is told. They give way to whatever
+    /// senders wait for. When it returns, readers see them and a crash of the process loses none of them; after a crash of the
+    /// machine those of the last two seconds may be missing. An engine that keeps no records, as those in tests may not,
+    /// refuses.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the store can't be written now, [`StoreError::Unknown`] if that is open. To write

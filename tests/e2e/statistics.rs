@@ -11,6 +11,7 @@ mod lists;
 mod numbers;
 mod reach;
 mod rights;
+mod script;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

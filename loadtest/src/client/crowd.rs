@@ -45,11 +45,13 @@ pub(crate) struct Tally {
     pub(crate) answers: u64,
     /// From when a message was due until it was received, by list (microseconds).
     pub(crate) ages: [Histogram; 2],
+    /// From sending a poll until its answer was received (microseconds). For who does not pause, that is mostly waiting.
+    pub(crate) poll_times: Histogram,
 }
 
 impl Tally {
     fn new() -> Self {
-        Self { received: 0, answers: 0, ages: [histogram(), histogram()] }
+        Self { received: 0, answers: 0, ages: [histogram(), histogram()], poll_times: histogram() }
     }
 }
 
@@ -296,6 +298,8 @@ impl<'p> Crowd<'p> {
             let age_us = now_us.saturating_sub(mark.due_us).clamp(1, AGE_MAX_US);
             self.tally.ages[mark.list.index()].saturating_record(age_us);
         }
+        let asked_us = u64::try_from(viewer.asked.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.tally.poll_times.saturating_record(asked_us.clamp(1, AGE_MAX_US));
         self.tally.answers += 1;
         self.tally.received += answer.marks.len() as u64;
         self.received_all += answer.marks.len() as u64;

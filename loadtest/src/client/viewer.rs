@@ -3,6 +3,7 @@
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     rc::Rc,
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -24,6 +25,8 @@ pub(super) struct Viewer {
     pub(super) room: u32,
     pub(super) position: Position,
     pub(super) received: Received,
+    /// When it sent its last poll.
+    pub(super) asked: Instant,
     /// The beginning of an answer that came in pieces; mostly empty.
     partial: Vec<u8>,
 }
@@ -40,12 +43,21 @@ impl Viewer {
     ) -> Result<Self> {
         let mut stream = connect(server, nth)?;
         stream.register(registry, token)?;
-        Ok(Self { stream, nth, room, position: start, received: Received::default(), partial: Vec::new() })
+        Ok(Self {
+            stream,
+            nth,
+            room,
+            position: start,
+            received: Received::default(),
+            asked: Instant::now(),
+            partial: Vec::new(),
+        })
     }
 
     /// Sends the next poll; `scratch` is overwritten.
     pub(super) fn ask(&mut self, peer: &dyn Peer, scratch: &mut Vec<u8>) -> Result<()> {
         scratch.clear();
+        self.asked = Instant::now();
         peer.write_poll(scratch, self.room, self.nth, &self.position);
         let written = self.stream.write(scratch).context("send a poll")?;
         ensure!(written == scratch.len(), "a poll of {} bytes does not fit into the socket", scratch.len());

@@ -27,6 +27,8 @@ pub(crate) enum Chapter {
     Latency,
     /// goim's published profile: 40 messages a second to one crowd; only when named
     Goim,
+    /// What 10,000 questions a second for a room's numbers do to polls; only when named
+    Queries,
 }
 
 impl Chapter {
@@ -34,7 +36,7 @@ impl Chapter {
     pub(crate) const fn is_played_unnamed(self) -> bool {
         match self {
             Self::Parked | Self::Backlog | Self::Connections | Self::Storm | Self::Hold | Self::Sends => true,
-            Self::Growth | Self::Memory | Self::Tls | Self::Latency | Self::Goim => false,
+            Self::Growth | Self::Memory | Self::Tls | Self::Latency | Self::Goim | Self::Queries => false,
         }
     }
 }

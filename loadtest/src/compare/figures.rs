@@ -57,6 +57,20 @@ pub(crate) enum Figure {
     SendP50,
     /// The same, of the slowest hundredth.
     SendP99,
+    /// From sending a poll to its answer.
+    PollP50,
+    /// The same, of the slowest hundredth.
+    PollP99,
+    /// Questions for a room's numbers answered a second.
+    QueriesPerSecond,
+    /// From when a question was due to its answer.
+    QueryP50,
+    /// The same, of the slowest hundredth.
+    QueryP99,
+    /// Share of its core that the server was busy.
+    ServerBusy,
+    /// Share of its core that the load test was busy.
+    ClientBusy,
 }
 
 impl Figure {
@@ -112,6 +126,13 @@ impl Figure {
             Self::SendsPerSecond => ("sends_per_s", "sends a second", ""),
             Self::SendP50 => ("send_p50_ms", "latency of a send, p50", "ms"),
             Self::SendP99 => ("send_p99_ms", "latency of a send, p99", "ms"),
+            Self::PollP50 => ("poll_p50_ms", "time of a poll, p50", "ms"),
+            Self::PollP99 => ("poll_p99_ms", "time of a poll, p99", "ms"),
+            Self::QueriesPerSecond => ("queries_per_s", "questions for numbers answered a second", ""),
+            Self::QueryP50 => ("query_p50_ms", "latency of a question, p50", "ms"),
+            Self::QueryP99 => ("query_p99_ms", "latency of a question, p99", "ms"),
+            Self::ServerBusy => ("server_busy_percent", "server busy, of its core", "%"),
+            Self::ClientBusy => ("client_busy_percent", "load test busy, of its core", "%"),
         }
     }
 

@@ -122,6 +122,16 @@ impl<'a> Contender<'a> {
         start: Start<'a>,
         play: impl Fn(&'a dyn Peer, &Server) -> Result<Outcome> + 'a,
     ) -> Self {
+        Self::named(peer.name(), peer, start, play)
+    }
+
+    /// The same under another name: one server that is played in two ways.
+    pub(super) fn named(
+        name: &'static str,
+        peer: &'a dyn Peer,
+        start: Start<'a>,
+        play: impl Fn(&'a dyn Peer, &Server) -> Result<Outcome> + 'a,
+    ) -> Self {
         let play = move || {
             let mut server = peer.start(start)?;
             let mut outcome = play(peer, &server)?;
@@ -131,6 +141,6 @@ impl<'a> Contender<'a> {
             Ok(outcome)
         };
         let repeats_max = if peer.dearness() > 1 { REPEATS_OF_DEAR } else { u32::MAX };
-        Self { name: peer.name(), play: Box::new(play), repeats_max }
+        Self { name, play: Box::new(play), repeats_max }
     }
 }

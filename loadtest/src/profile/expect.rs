@@ -42,6 +42,10 @@ pub(crate) struct Expect {
     /// The same of normal messages.
     #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
     pub(crate) normal_p99_max: Option<Duration>,
+    /// Every 5 s, the server's own numbers of users and clients must be what was there at some moment of so long before; absent: not
+    /// judged. Of a server with the window of presence as shipped, whose clients don't fail.
+    #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
+    pub(crate) counts_within: Option<Duration>,
 }
 
 impl Expect {
@@ -66,6 +70,7 @@ impl Default for Expect {
             errors: Vec::new(),
             priority_p99_max: None,
             normal_p99_max: None,
+            counts_within: None,
         }
     }
 }

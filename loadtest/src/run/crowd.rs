@@ -7,6 +7,7 @@ mod answers;
 mod client;
 mod connections;
 mod goodbyes;
+mod partings;
 pub(super) mod tally;
 mod timers;
 mod visits;
@@ -25,6 +26,7 @@ use mio::{Events, Poll, Token};
 use self::{
     client::{Client, State},
     goodbyes::Goodbyes,
+    partings::Partings,
     tally::{Second, Tally},
     timers::Timers,
 };
@@ -74,6 +76,7 @@ pub(super) struct Crowd<'p> {
     timers: Timers,
     answers: Answers,
     goodbyes: Goodbyes,
+    partings: Partings,
     presence: Presence,
     tally: Tally,
     facts: Facts,
@@ -95,8 +98,6 @@ impl<'p> Crowd<'p> {
     pub(super) fn new(plan: &'p RunPlan, share: Share, clock: Clock) -> Result<Self> {
         let profile = &plan.profile;
         let count = share.clients.end - share.clients.start;
-        let first_user = profile.clients.user_of(share.clients.start);
-        let users = profile.clients.user_of(share.clients.end) + 1 - first_user;
         let behaviours =
             if share.are_probes { vec![Behaviour::default()] } else { profile.behaviour.clone() };
         let mut crowd = Self {
@@ -111,7 +112,12 @@ impl<'p> Crowd<'p> {
             timers: Timers::default(),
             answers: Answers::default(),
             goodbyes: Goodbyes::default(),
-            presence: Presence::new(first_user, users, if share.are_probes { 1 } else { profile.rooms }),
+            partings: Partings::default(),
+            presence: Presence::new(
+                profile.clients,
+                share.clients.clone(),
+                if share.are_probes { 1 } else { profile.rooms },
+            ),
             tally: Tally::new(),
             facts: Facts::default(),
             connected: 0,
@@ -161,7 +167,9 @@ impl<'p> Crowd<'p> {
             }
             for event in &events {
                 let Token(place) = event.token();
-                if place >= goodbyes::FIRST_TOKEN {
+                if place >= partings::FIRST_TOKEN {
+                    self.serve_parting(place);
+                } else if place >= goodbyes::FIRST_TOKEN {
                     self.goodbyes.serve(event, &mut self.tally.counters);
                 } else {
                     self.serve(place as u32, event.is_writable(), event.is_readable());
@@ -234,7 +242,9 @@ impl<'p> Crowd<'p> {
         let (online, watched) = self.presence.at(self.second);
         let sample = &mut second.sample;
         (sample.connected, sample.parked) = (self.connected, self.parked);
-        (sample.online_users, sample.watched_users) = (online, watched);
+        (sample.online_users, sample.watched_users, sample.watched_clients) =
+            (online, watched.users, watched.clients);
+        sample.watched = self.presence.take_span();
         sample.server_users = self.server_users;
         second
     }

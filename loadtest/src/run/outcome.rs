@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{facts::Facts, latencies::Latencies};
+use super::{
+    facts::Facts,
+    latencies::Latencies,
+    presence::{Present, Span},
+};
 use crate::mark::List;
 
 /// Different errors that are told apart; others count as [`OTHER_ERRORS`].
@@ -64,11 +68,20 @@ pub(crate) struct Sample {
     pub(crate) connected: u64,
     /// Of those, the ones whose poll was sent and not answered.
     pub(crate) parked: u64,
-    /// Distinct users at its end with a client connected, or gone without a goodbye for less than 30 s: the truth that a
-    /// server's online count is held to.
+    /// Distinct users at its end with a client connected, or gone between two polls without a goodbye for less than 30 s: the
+    /// truth that a server's online count is held to.
     pub(crate) online_users: u64,
     /// The same of the watched room, which is the first one.
     pub(crate) watched_users: u64,
+    /// Their clients.
+    #[serde(default)]
+    pub(crate) watched_clients: u64,
+    /// The fewest and the most that were in the watched room within the second.
+    #[serde(default)]
+    pub(crate) watched: Span,
+    /// Who is in the watched room by the server's own numbers (`GET …/stats`) at the second's end; `None` if it did not tell.
+    #[serde(default)]
+    pub(crate) told: Option<Present>,
     /// Users of the watched room as the server last told in a poll's answer (`stats.num_users`); `None` if it does not.
     pub(crate) server_users: Option<u64>,
     /// What happened within the second.
@@ -189,6 +202,9 @@ impl Sample {
         self.parked += other.parked;
         self.online_users += other.online_users;
         self.watched_users += other.watched_users;
+        self.watched_clients += other.watched_clients;
+        self.watched = self.watched.plus(other.watched);
+        self.told = self.told.or(other.told);
         // Both tell of the same count; the higher one is the later one while a crowd grows, and a second old otherwise.
         self.server_users = self.server_users.max(other.server_users);
         self.counters.merge(&other.counters);

@@ -62,6 +62,15 @@ impl<'p> Requests<'p> {
         out.extend_from_slice(b"\r\n");
     }
 
+    /// Puts a question for the numbers of the first room into `out`. Who asks it does not count as being there.
+    pub(super) fn stats(&self, out: &mut Vec<u8>) {
+        out.clear();
+        let caller = Caller { client: 0, user: 0, room: 0, target: 0 };
+        self.start(out, "GET", caller, "stats");
+        self.end_with(out, caller, b'?', "Connection: close\r\n", self.plan.token.as_deref());
+        out.extend_from_slice(b"\r\n");
+    }
+
     /// Puts the sending of a message of `bytes` into `out`.
     pub(super) fn send(&self, out: &mut Vec<u8>, caller: Caller, mark: &Mark, bytes: usize) {
         out.clear();

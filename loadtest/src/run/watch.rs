@@ -12,12 +12,16 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
+use serde::Deserialize;
 
 use super::{
     RunPlan, Target,
     clock::Clock,
     crowd::tally::Second,
+    http::Head,
     outcome::{Sample, ServerSample},
+    presence::Present,
+    requests::Requests,
 };
 use crate::measure::Tree;
 
@@ -25,6 +29,8 @@ use crate::measure::Tree;
 const SCRAPE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Most bytes of metrics that are read.
 const METRICS_BYTES_MAX: u64 = 4 << 20;
+/// Most bytes of a room's numbers that are read.
+const NUMBERS_BYTES_MAX: u64 = 64 << 10;
 /// Longest sleep: how soon the end of a run is seen.
 const NAP: Duration = Duration::from_millis(50);
 
@@ -95,6 +101,9 @@ fn look(plan: &RunPlan, before: &mut Before) -> Sample {
         ..Sample::default()
     };
     before.own_cpu_s = own_cpu_s;
+    if plan.watches && plan.profile.expect.counts_within.is_some() {
+        sample.told = told(plan);
+    }
     if plan.watches && (plan.server_pid.is_some() || !plan.ops.is_empty()) {
         sample.server = Some(look_at_server(plan, before));
     }
@@ -128,6 +137,25 @@ fn look_at_server(plan: &RunPlan, before: &mut Before) -> ServerSample {
     before.tree_cpu_s = tree_cpu_s;
     before.metrics = metrics;
     sample
+}
+
+/// Who is in the watched room by the server's own numbers, if it tells them in time.
+fn told(plan: &RunPlan) -> Option<Present> {
+    #[derive(Deserialize)]
+    struct Numbers {
+        num_users: u64,
+        num_clients: u64,
+    }
+    let mut request = Vec::new();
+    Requests::new(plan).stats(&mut request);
+    let mut stream = TcpStream::connect_timeout(&plan.targets.first()?.address, SCRAPE_TIMEOUT).ok()?;
+    stream.set_read_timeout(Some(SCRAPE_TIMEOUT)).ok()?;
+    stream.write_all(&request).ok()?;
+    let mut answer = Vec::new();
+    stream.take(NUMBERS_BYTES_MAX).read_to_end(&mut answer).ok()?;
+    let head = Head::of(&answer).ok()?.filter(|head| head.status == 200)?;
+    let numbers: Numbers = serde_json::from_slice(answer.get(head.head..head.length())?).ok()?;
+    Some(Present { users: numbers.num_users, clients: numbers.num_clients })
 }
 
 /// The metrics of a server, if it tells them in time.

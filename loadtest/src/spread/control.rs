@@ -126,6 +126,10 @@ impl Workers {
                 },
             }
         }
+        // What was told before the last worker ended may still wait.
+        while let Ok(second) = told.try_recv() {
+            progress.take(&second).iter().for_each(&mut *on_second);
+        }
         let is_sender_lost = outcomes[0].is_none();
         let mut outcome = RunOutcome::default();
         outcomes.into_iter().flatten().for_each(|share| outcome.merge(&share));

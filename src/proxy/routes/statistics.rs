@@ -47,7 +47,7 @@ fn room_numbers(
     standing: &statsvr::Standing,
     as_of_ms: u64,
 ) -> Value {
-    json!({
+    let mut numbers = json!({
         "num_users": num_users,
         "num_clients": num_clients,
         "exact": exact,
@@ -57,7 +57,11 @@ fn room_numbers(
         "unique_viewers_total": standing.unique_viewers_total,
         "unique_error": standing.unique_error,
         "as_of_ms": as_of_ms,
-    })
+    });
+    if !standing.is_loaded {
+        numbers["partial"] = true.into();
+    }
+    numbers
 }
 
 /// `GET /v1/rooms/{room}/stats/history`
@@ -278,6 +282,19 @@ mod tests {
         series_range(&Query::parse(query).unwrap(), now_ms)
             .map(|range| (range.from_ms, range.to_ms, range.step.seconds()))
             .map_err(|problem| problem.code)
+    }
+
+    #[test]
+    fn numbers_are_partial_until_the_past_is_read() {
+        let numbers = |is_loaded| {
+            let standing = statsvr::Standing { unique_viewers: 7, is_loaded, ..statsvr::Standing::default() };
+            room_numbers((1, 2, true), &standing, 9)
+        };
+        assert_eq!(
+            (&numbers(false)["partial"], &numbers(false)["unique_viewers"]),
+            (&json!(true), &json!(7))
+        );
+        assert_eq!(numbers(true).get("partial"), None);
     }
 
     #[test]

@@ -21,10 +21,10 @@ use super::{
     ids, keys,
     reader::{Reader, read_failed},
     record::{self, IdRecord},
-    records, retention,
+    retention,
     rooms::{Room, Stamp},
 };
-use crate::{Append, Appended, RecordBatch, Retraction, RoomView, SettingsChange, StoreError};
+use crate::{Append, Appended, Retraction, RoomView, SettingsChange, StoreError};
 
 /// Where an answer goes. A caller that went away is no reason to stop.
 pub(crate) type Answer<T> = answer::Answer<Result<T, StoreError>>;
@@ -34,7 +34,6 @@ enum Pending {
     Append(Answer<Appended>, Result<Appended, StoreError>),
     Retract(Answer<Retraction>, Result<Retraction, StoreError>),
     Settings(Answer<RoomView>, RoomView),
-    Records(Answer<()>),
 }
 
 /// What became of a change while the batch was made.
@@ -100,7 +99,6 @@ impl Effects {
                 Pending::Append(answer, result) => appended.send(answer, result),
                 Pending::Retract(answer, result) => answer.send(result),
                 Pending::Settings(answer, view) => answer.send(Ok(view)),
-                Pending::Records(answer) => answer.send(Ok(())),
             }
         }
         appended.wake();
@@ -113,7 +111,6 @@ impl Effects {
                 Pending::Append(answer, _) => answer.send(Err(error.clone())),
                 Pending::Retract(answer, _) => answer.send(Err(error.clone())),
                 Pending::Settings(answer, _) => answer.send(Err(error.clone())),
-                Pending::Records(answer) => answer.send(Err(error.clone())),
             }
         }
     }
@@ -175,12 +172,6 @@ impl<'a> Batch<'a> {
             Ok(view) => self.pending.push(Pending::Settings(answer, view)),
             Err(error) => answer.send(self.shared.health.note(Err(error))),
         }
-    }
-
-    /// Adds changes of records.
-    pub(crate) fn write_records(&mut self, changes: &RecordBatch, answer: Answer<()>) {
-        records::stage(self.log, &mut self.writes, changes);
-        self.pending.push(Pending::Records(answer));
     }
 
     /// Deletes what lies before `first`, which retention has taken.

@@ -149,8 +149,23 @@ impl Log {
 
     /// Writes all of `batch` or nothing, and returns when it is on the disk.
     pub(crate) fn write(&self, batch: WriteBatch) -> Result<(), rocksdb::Error> {
+        self.put(batch, true)
+    }
+
+    /// The same without waiting for the disk: a crash of the process loses nothing of it, one of the machine may, until the
+    /// next [`Self::write`] or [`Self::sync`].
+    pub(crate) fn write_unsynced(&self, batch: WriteBatch) -> Result<(), rocksdb::Error> {
+        self.put(batch, false)
+    }
+
+    /// Returns when all that was written is on the disk.
+    pub(crate) fn sync(&self) -> Result<(), rocksdb::Error> {
+        self.db.flush_wal(true)
+    }
+
+    fn put(&self, batch: WriteBatch, is_synced: bool) -> Result<(), rocksdb::Error> {
         let mut options = WriteOptions::default();
-        options.set_sync(true);
+        options.set_sync(is_synced);
         #[cfg(test)]
         match self.fault.lock().take() {
             Some(Fault::Sync) => {

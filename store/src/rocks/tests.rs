@@ -10,6 +10,7 @@ use std::{
 use room::{AppId, MessageType, Notice, Post, Role, RoomId, Sender as Author};
 
 use super::{columns::Fault, recovery::WAL_COPY, *};
+use crate::{RecordChange, RecordFamily};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -182,5 +183,115 @@ async fn close_leaves_the_newest_writes_to_be_replayed() {
         store.close().await;
         assert!(fs::read(&wal).unwrap() == written, "no other file was begun, as a flush would");
         assert_eq!(wal::list(&dir.path().join("log")).unwrap().pop(), Some(wal));
+    }
+}
+
+/// A batch of one record.
+fn record() -> RecordBatch {
+    let mut batch = RecordBatch::default();
+    let (key, value) = ("k".into(), "v".into());
+    let put = RecordChange::Put { family: RecordFamily::History, key, value, expires_at_ms: None };
+    batch.push(put).unwrap();
+    batch
+}
+
+fn has_record(shared: &Shared) -> bool {
+    // The writing thread has it locked already while it tells of a commit.
+    let log = shared.log.read_recursive();
+    let range = RecordRange::beginning_with(RecordFamily::History, b"");
+    !records::page(log.as_ref().unwrap(), &range, 1, 0).unwrap().records.is_empty()
+}
+
+/// Notes at each commit whether the record is there; holds up the first until it is let go.
+struct Onlooker {
+    shared: Arc<Shared>,
+    release: Mutex<Option<mpsc::Receiver<()>>>,
+    seen: Mutex<Vec<bool>>,
+    /// Appends that are put in line at each commit until the record is there, so that somebody always waits.
+    feed: Option<(Arc<Queue<Operation>>, usize)>,
+}
+
+impl NoticeSink for Onlooker {
+    fn notice(&self, _: &Notice) {
+        if let Some(release) = self.release.lock().take() {
+            release.recv_timeout(PATIENCE).unwrap();
+        }
+        let is_there = has_record(&self.shared);
+        let mut seen = self.seen.lock();
+        seen.push(is_there);
+        if let Some((queue, most)) = &self.feed
+            && !is_there
+            && seen.len() < *most
+        {
+            let append = append(&format!("fed {}", seen.len()));
+            assert!(queue.try_push(Operation::Append { append, answer: answer::answer().0 }));
+        }
+    }
+}
+
+/// Has an append, records and a second append put in line while the writing thread is held up by one before them; gives what
+/// was to be seen of the record at each commit.
+async fn records_among_appends(dir: &Path, feed_max: Option<usize>) -> Vec<bool> {
+    let store = RocksStore::open(dir, StoreOptions::default()).unwrap();
+    let (release, released) = mpsc::sync_channel(1);
+    let onlooker = Arc::new(Onlooker {
+        shared: Arc::clone(&store.shared),
+        release: Mutex::new(Some(released)),
+        seen: Mutex::default(),
+        feed: feed_max.map(|most| (Arc::clone(&store.writer), most)),
+    });
+    store.subscribe(Arc::clone(&onlooker) as Arc<dyn NoticeSink>);
+    // In this order they get in line.
+    let (first, records, second, ()) = tokio::time::timeout(PATIENCE, async {
+        tokio::join!(
+            store.append(append("1")),
+            store.write_records(record()),
+            store.append(append("2")),
+            async {
+                release.send(()).unwrap();
+            }
+        )
+    })
+    .await
+    .unwrap();
+    first.unwrap();
+    records.unwrap();
+    second.unwrap();
+    assert!(has_record(&store.shared));
+    store.close().await;
+    std::mem::take(&mut *onlooker.seen.lock())
+}
+
+#[tokio::test]
+async fn appends_go_before_records_that_were_there_first() {
+    let dir = tempfile::tempdir().unwrap();
+    // One commit or two, by when the writing thread woke up.
+    let seen = records_among_appends(dir.path(), None).await;
+    assert!(!seen.is_empty() && !seen.contains(&true), "{seen:?}");
+}
+
+#[tokio::test]
+async fn records_get_in_though_appends_never_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let most = 10 * writer::RECORDS_PASSED_MAX as usize;
+    let seen = records_among_appends(dir.path(), Some(most)).await;
+    let before = seen.iter().filter(|is_there| !**is_there).count();
+    assert!(seen.contains(&true), "not within {before} commits");
+    assert!(before <= writer::RECORDS_PASSED_MAX as usize + 2, "{before}");
+}
+
+#[tokio::test]
+async fn records_that_cannot_be_written_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = RocksStore::open(dir.path(), StoreOptions::default()).unwrap();
+    fail_next_write(&store, Fault::Sync);
+    let failed = store.write_records(record()).await;
+    assert!(matches!(failed, Err(StoreError::Unknown(_))), "{failed:?}");
+    let refused = store.write_records(record()).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    let deadline = Instant::now() + PATIENCE;
+    while store.write_records(record()).await.is_err() {
+        assert!(Instant::now() < deadline, "{:?}", store.health());
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

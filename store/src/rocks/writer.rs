@@ -2,6 +2,11 @@
 //!
 //! It takes what is queued, makes one batch of it, writes that with one sync, tells the sinks, answers the callers,
 //! and looks what has queued up meanwhile: the sync itself is what forms the next batch, so nothing lingers.
+//!
+//! Records are no log, and nobody waits for them: they wait until nothing else does ([`Waiting`]), and are written without a
+//! sync of their own. The next commit's sync takes them along; where none comes, one follows within two seconds.
+
+mod waiting;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -10,10 +15,14 @@ use std::{
 };
 
 use crossbeam_channel::RecvTimeoutError;
+use rocksdb::WriteBatch;
 use room::{List, Notice, NoticeSink, RoomKey, Seq};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+#[cfg(test)]
+pub(super) use self::waiting::PASSED_MAX as RECORDS_PASSED_MAX;
+use self::waiting::Waiting;
 use super::{
     Shared,
     batch::{Answer, Batch},
@@ -21,7 +30,7 @@ use super::{
     directory::Directory,
     health,
     queue::Taker,
-    recovery,
+    records, recovery,
 };
 use crate::{Append, Appended, RecordBatch, Retraction, RoomView, SettingsChange, StoreError, metrics};
 
@@ -72,6 +81,10 @@ pub(crate) struct Writer {
     operations: Taker<Operation>,
     looked_at: Instant,
     background_errors: u64,
+    /// Records to be written.
+    waiting: Waiting,
+    /// Whether records were written that no sync followed.
+    has_unsynced: bool,
     /// Since a write failed.
     retry: Option<Retry>,
     /// Told when the files are let go.
@@ -97,22 +110,44 @@ impl Writer {
         closed: watch::Sender<bool>,
     ) -> Self {
         let looked_at = Instant::now();
-        Self { shared, directory, operations, looked_at, background_errors: 0, retry: None, closed }
+        Self {
+            shared,
+            directory,
+            operations,
+            looked_at,
+            background_errors: 0,
+            waiting: Waiting::default(),
+            has_unsynced: false,
+            retry: None,
+            closed,
+        }
     }
 
     /// Writes until there is nobody left who could want it.
     pub(crate) fn run(mut self) {
         loop {
-            match self.operations.take_timeout(LOOK_AFTER) {
+            let wait = if self.waiting.is_empty() { LOOK_AFTER } else { Duration::ZERO };
+            match self.operations.take_timeout(wait) {
                 Ok(Operation::Close) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Operation::WriteRecords { batch, answer }) => self.waiting.push(batch, answer),
                 Ok(first) => {
                     self.look_after();
                     if self.write_queued(first) {
                         break;
                     }
+                    self.waiting.pass();
                 }
-                Err(RecvTimeoutError::Timeout) => self.look_after(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look_after();
+                    self.write_records();
+                }
             }
+            if self.waiting.is_overdue() {
+                self.write_records();
+            }
+        }
+        while !self.waiting.is_empty() {
+            self.write_records();
         }
         self.finish();
     }
@@ -129,10 +164,18 @@ impl Writer {
         let mut taken = 0;
         let mut closing = false;
         while let Some(operation) = next.take() {
-            if matches!(operation, Operation::Close) {
-                closing = true;
-                break;
-            }
+            let operation = match operation {
+                Operation::Close => {
+                    closing = true;
+                    break;
+                }
+                Operation::WriteRecords { batch, answer } => {
+                    self.waiting.push(batch, answer);
+                    next = if self.waiting.is_overdue() { None } else { self.operations.try_take() };
+                    continue;
+                }
+                operation => operation,
+            };
             // These look at what is written, which must then be everything before them.
             if let Operation::Retract { room, .. } | Operation::ChangeSettings { room, .. } = &operation
                 && batch.touches(room)
@@ -164,6 +207,7 @@ impl Writer {
                 return false;
             }
             metrics::commit(effects.len(), began.elapsed());
+            self.has_unsynced = false;
         }
         self.shared.rooms.put_all(effects.rooms.iter().cloned());
         let sinks = self.shared.sinks();
@@ -173,6 +217,40 @@ impl Writer {
         }
         effects.answer();
         true
+    }
+
+    /// Writes the records that have waited longest, if there are any.
+    fn write_records(&mut self) {
+        let Some((batch, answer)) = self.waiting.pop() else { return };
+        let shared = Arc::clone(&self.shared);
+        let log = shared.log.read();
+        let (Some(log), None) = (log.as_ref(), self.retry) else {
+            return answer.send(Err(shared.health.write_failure().unwrap_or_else(health::closed)));
+        };
+        let mut writes = WriteBatch::default();
+        records::stage(log, &mut writes, &batch);
+        match log.write_unsynced(writes) {
+            Ok(()) => {
+                self.has_unsynced = true;
+                answer.send(Ok(()));
+            }
+            Err(error) => {
+                let error = self.write_failed(&error);
+                answer.send(Err(error));
+            }
+        }
+    }
+
+    /// Makes durable what no commit has made so.
+    fn sync_records(&mut self) {
+        if !std::mem::take(&mut self.has_unsynced) {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let log = shared.log.read();
+        if let Some(Err(error)) = log.as_ref().map(Log::sync) {
+            self.write_failed(&error);
+        }
     }
 
     /// Answers what is queued that nothing can be written now; says whether the close was among it.
@@ -206,6 +284,7 @@ impl Writer {
         // sync above all, it may be there or not.
         let in_doubt = !text.contains("While appending to file");
         self.retry = Some(Retry { at: Instant::now() + LOOK_AFTER, pause: LOOK_AFTER, in_doubt });
+        self.has_unsynced = false;
         if in_doubt { StoreError::Unknown(text) } else { StoreError::Unavailable(text) }
     }
 
@@ -218,7 +297,10 @@ impl Writer {
         match self.retry {
             Some(retry) if Instant::now() >= retry.at => self.try_recover(retry),
             Some(_) => {}
-            None => self.notice_background_errors(),
+            None => {
+                self.notice_background_errors();
+                self.sync_records();
+            }
         }
     }
 
@@ -258,7 +340,10 @@ impl Writer {
     ///
     /// Everything is synced in the write-ahead log, where the next start finds it as after a crash. Writing it into tables
     /// now could take longer than the process has.
-    fn finish(self) {
+    fn finish(mut self) {
+        if self.retry.is_none() {
+            self.sync_records();
+        }
         let Self { shared, directory, operations, closed, .. } = self;
         shared.health.set_closed();
         drop(operations);
@@ -277,9 +362,9 @@ fn add(batch: &mut Batch<'_>, operation: Operation) {
         Operation::Append { append, answer } => batch.append(append, answer),
         Operation::Retract { room, list, seq, answer } => batch.retract(&room, list, seq, answer),
         Operation::ChangeSettings { room, change, answer } => batch.change_settings(&room, change, answer),
-        Operation::WriteRecords { batch: records, answer } => batch.write_records(&records, answer),
         Operation::Trim { room, list, first } => batch.trim(&room, list, first),
-        Operation::Close => {}
+        // The caller has put these elsewhere.
+        Operation::WriteRecords { .. } | Operation::Close => {}
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     mark::List,
     profile::Profile,
-    run::{Latencies, RunOutcome, Sample},
+    run::{Counted, Latencies, RunOutcome, Sample, counted},
 };
 
 /// Least parked polls for a share of memory to mean anything: below, it is the server's own that is divided.
@@ -28,6 +28,7 @@ pub(super) fn figures(outcome: &RunOutcome, profile: &Profile) -> Vec<Group> {
         Group { title: "Latency", rows: latencies(outcome) },
         Group { title: "Requests and connections", rows: requests(outcome, story_s) },
         Group { title: "Server", rows: server(outcome) },
+        Group { title: "Online, told and there", rows: online(outcome, profile) },
         Group { title: "Load test itself", rows: client(outcome) },
     ];
     groups.retain(|group| !group.rows.is_empty());
@@ -157,6 +158,29 @@ fn cpu_us_per(outcome: &RunOutcome, of: fn(&Sample) -> u64) -> Option<f64> {
         .filter_map(|sample| Some((sample.server?.cpu_s?, of(sample))));
     let (cpu_s, sum) = spent.fold((0.0, 0), |(cpu_s, sum), (spent_s, count)| (cpu_s + spent_s, sum + count));
     (sum > 0).then_some(cpu_s * 1e6 / sum as f64)
+}
+
+/// What the server's own numbers were at set times, beside what was there until then.
+fn online(outcome: &RunOutcome, profile: &Profile) -> Vec<(String, String)> {
+    let Some(within) = profile.expect.counts_within else { return Vec::new() };
+    let rows = counted(&outcome.samples, within).into_iter().map(|counted| {
+        let Counted { at_s, told, there, span } = counted;
+        let word = if counted.is_right() { "" } else { ", WRONG" };
+        let value = format!(
+            "{} users on {} clients told; {} on {} there, {} to {} on {} to {} within {}{word}",
+            count(told.users),
+            count(told.clients),
+            count(there.users),
+            count(there.clients),
+            count(span.least.users),
+            count(span.most.users),
+            count(span.least.clients),
+            count(span.most.clients),
+            humantime::format_duration(within)
+        );
+        (format!("after {at_s} s"), value)
+    });
+    rows.collect()
 }
 
 /// The second in which the server's online count was furthest from the truth.

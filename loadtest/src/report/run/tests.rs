@@ -5,7 +5,7 @@ use roxmltree::Document;
 use super::*;
 use crate::{
     mark::List,
-    run::{ClientCost, Counters, Finding, Latencies, Sample, ServerSample, Target},
+    run::{ClientCost, Counters, Finding, Latencies, Sample, ServerSample, Span, Target},
 };
 
 const HOSTILE: &str =
@@ -69,6 +69,9 @@ fn outcome() -> RunOutcome {
             parked: connected,
             online_users: connected,
             watched_users: connected,
+            watched_clients: connected,
+            watched: Span::default(),
+            told: None,
             server_users: (at_s > 0).then_some(connected.saturating_sub(u64::from(at_s == 5) * 7)),
             counters,
             ages,

@@ -129,7 +129,11 @@ impl Crowd<'_> {
         self.facts.oddities.answer_rules += u64::from(breaks_a_rule);
         let held_us = now_us - client.asked_us.min(now_us);
         let least_us = (micros(behaviour.timeout) as f64 * HELD_SHARE) as u64;
-        let may_be_empty = client.cursor.is_none() || answer.gap.is_some() || !answer.is_live || head.closes;
+        let may_be_empty = client.cursor.is_none()
+            || answer.gap.is_some()
+            || !answer.is_live
+            || head.closes
+            || std::mem::take(&mut client.crosses_goodbye);
         if count == 0 && !may_be_empty && held_us + TICK_US < least_us {
             self.facts.oddities.early_empty += 1;
         }

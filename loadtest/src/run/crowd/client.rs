@@ -23,6 +23,8 @@ pub(super) struct Client {
     pub(super) is_known: bool,
     /// Whether its first answer since it came, or came back, is still to come.
     pub(super) is_joining: bool,
+    /// Whether it came back before its goodbye was answered.
+    pub(super) crosses_goodbye: bool,
     /// Whether a slow reader's next read is set.
     pub(super) is_reading: bool,
     /// Counts its connections: what was planned for an earlier one is void.

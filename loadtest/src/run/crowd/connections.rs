@@ -7,7 +7,10 @@ use super::{
     client::{Read, State},
     timers::Event,
 };
-use crate::{profile::Kind, run::wire};
+use crate::{
+    profile::Kind,
+    run::{presence::Going, wire},
+};
 
 /// How long a client waits after its first failure (microseconds); twice as long after each further one.
 const RETRY_US: u64 = 500_000;
@@ -70,12 +73,12 @@ impl Crowd<'_> {
         self.tally.counters.connects += 1;
         self.tally.counters.reconnects += u64::from(client.is_known);
         client.is_known = true;
+        client.crosses_goodbye = self.goodbyes.is_saying(self.share.clients.start + place);
         client.state = State::Resting;
         self.connected += 1;
         if !client.is_present {
             client.is_present = true;
-            let user = self.caller(place).user;
-            self.presence.come(user);
+            self.presence.come(self.share.clients.start + place);
         }
         self.ask(place);
     }
@@ -188,10 +191,35 @@ impl Crowd<'_> {
     }
 
     /// The client does not count as online any more, or not for long.
-    pub(super) fn go_offline(&mut self, place: u32, now_us: u64, says_goodbye: bool) {
+    pub(super) fn go_offline(&mut self, place: u32, now_us: u64, going: Going) {
         if std::mem::take(&mut self.clients[place as usize].is_present) {
-            let user = self.caller(place).user;
-            self.presence.go(user, (now_us / 1_000_000) as u32, says_goodbye);
+            self.presence.go(self.share.clients.start + place, (now_us / 1_000_000) as u32, going);
+        }
+    }
+
+    /// The client ends its connection and says nothing. If its poll was held, the server sees that.
+    pub(super) fn go_silently(&mut self, place: u32, now_us: u64) {
+        let client = &mut self.clients[place as usize];
+        let held = if client.state == State::Asked { client.stream.take() } else { None };
+        self.close(place);
+        if !self.clients[place as usize].is_present {
+            return;
+        }
+        let Some(stream) = held else { return self.go_offline(place, now_us, Going::Unknown) };
+        if self.partings.begin(stream, place, self.poll.registry()) {
+            self.clients[place as usize].is_present = false;
+        } else {
+            self.go_offline(place, now_us, Going::Known);
+        }
+    }
+
+    /// Serves what the network tells of a client that ended its connection.
+    pub(super) fn serve_parting(&mut self, token: usize) {
+        let Some((place, going)) = self.partings.serve(token) else { return };
+        // Unless it has come back meanwhile.
+        if !self.clients[place as usize].is_present {
+            let now_s = (self.clock.now_us() / 1_000_000) as u32;
+            self.presence.go(self.share.clients.start + place, now_s, going);
         }
     }
 }

@@ -27,6 +27,7 @@ pub(super) struct Goodbyes {
 }
 
 struct Goodbye {
+    client: u32,
     stream: TcpStream,
     /// What is still to be written.
     request: Vec<u8>,
@@ -54,8 +55,10 @@ impl Goodbyes {
         });
         match connected {
             Ok(stream) => {
-                self.under_way
-                    .insert(token, Goodbye { stream, request: request.to_vec(), input: Vec::new() });
+                self.under_way.insert(
+                    token,
+                    Goodbye { client: nth, stream, request: request.to_vec(), input: Vec::new() },
+                );
                 true
             }
             Err(error) => {
@@ -63,6 +66,11 @@ impl Goodbyes {
                 false
             }
         }
+    }
+
+    /// Whether a client's goodbye is on its way: until it is answered, it may end a poll that came on another connection.
+    pub(super) fn is_saying(&self, client: u32) -> bool {
+        self.under_way.values().any(|goodbye| goodbye.client == client)
     }
 
     /// Serves what the network tells of one.

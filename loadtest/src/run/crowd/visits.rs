@@ -5,6 +5,7 @@ use crate::{
     profile::Kind,
     run::{
         clock::micros,
+        presence::Going,
         schedule::{Draw, chance, exponential},
     },
 };
@@ -76,24 +77,24 @@ impl Crowd<'_> {
         let caller = self.caller(place);
         let says = chance(self.plan.seed, caller.client, Draw::Goodbye(visit))
             < self.plan.profile.crowd.says_goodbye;
-        self.close(place);
         self.clients[place as usize].failures = 0;
-        if !was_there {
-            return;
+        if was_there {
+            self.tally.counters.departures += 1;
         }
-        self.tally.counters.departures += 1;
-        let says = says && {
-            self.requests.leave(&mut self.scratch, caller);
-            let target = self.plan.targets[caller.target].address;
-            self.goodbyes.say(
-                target,
-                caller.client,
-                &self.scratch,
-                self.poll.registry(),
-                &mut self.tally.counters,
-            )
-        };
-        self.go_offline(place, now_us, says);
+        if !(was_there && says) {
+            return self.go_silently(place, now_us);
+        }
+        self.close(place);
+        self.requests.leave(&mut self.scratch, caller);
+        let target = self.plan.targets[caller.target].address;
+        let is_said = self.goodbyes.say(
+            target,
+            caller.client,
+            &self.scratch,
+            self.poll.registry(),
+            &mut self.tally.counters,
+        );
+        self.go_offline(place, now_us, if is_said { Going::Known } else { Going::Unknown });
     }
 
     /// Cuts off many at once; they come back by themselves.
@@ -108,8 +109,7 @@ impl Crowd<'_> {
             {
                 continue;
             }
-            self.close(place);
-            self.go_offline(place, now_us, false);
+            self.go_silently(place, now_us);
             let entry = &mut self.clients[place as usize];
             entry.visit += 1;
             entry.failures = 0;

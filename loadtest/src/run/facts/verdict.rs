@@ -3,9 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::Facts;
-use crate::{mark::List, profile::Expect};
-
-use crate::run::outcome::RunOutcome;
+use crate::{
+    mark::List,
+    profile::Expect,
+    run::{
+        counted::{MARK_S, counted},
+        outcome::RunOutcome,
+    },
+};
 
 /// Whether a run counts.
 #[derive(Clone, PartialEq, Default, Serialize, Deserialize, Debug)]
@@ -83,6 +88,7 @@ impl RunVerdict {
             verdict.weigh(what, *count, expect.allows_error(what));
         }
         verdict.weigh_bounds(outcome, expect);
+        verdict.weigh_counts(outcome, expect);
         if verdict.acknowledged == [0; 2] && !expect.silence {
             verdict
                 .findings
@@ -139,6 +145,22 @@ impl RunVerdict {
                     .push(Finding { what, count: u64::try_from(p99.as_millis()).unwrap_or(u64::MAX) });
             }
         }
+    }
+
+    fn weigh_counts(&mut self, outcome: &RunOutcome, expect: &Expect) {
+        let Some(within) = expect.counts_within else { return };
+        let marks = outcome.samples.len().saturating_sub(1) / MARK_S as usize;
+        let counted = counted(&outcome.samples, within);
+        self.find(
+            "times at which the server did not tell who is online",
+            (marks - counted.len().min(marks)) as u64,
+        );
+        let wrong = counted.iter().filter(|counted| !counted.is_right()).count();
+        let within = humantime::format_duration(within);
+        self.find(
+            &format!("times at which other users or clients were told than had been there within {within}"),
+            wrong as u64,
+        );
     }
 
     fn find(&mut self, what: &str, count: u64) {

@@ -150,3 +150,35 @@ fn bounds_on_latency_and_lateness_hold() {
     let verdict = RunVerdict::of(&outcome, &expect);
     assert_eq!(verdict.findings.len(), 2, "{verdict:?}");
 }
+
+#[test]
+fn counts_are_held_to_who_was_there() {
+    use crate::run::{
+        Sample,
+        presence::{Present, Span},
+    };
+    let present = |users| Present { users, clients: users };
+    let findings = |told: Option<u64>| {
+        let mut outcome = good();
+        outcome.samples = (0..6)
+            .map(|at_s| Sample {
+                at_s,
+                watched: Span { least: present(7), most: present(9) },
+                told: told.map(present),
+                ..Sample::default()
+            })
+            .collect();
+        let expect = Expect { counts_within: Some(std::time::Duration::from_secs(1)), ..Expect::default() };
+        let verdict = RunVerdict::of(&outcome, &expect);
+        verdict
+            .findings
+            .iter()
+            .map(|finding| format!("{} {}", finding.count, finding.what))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(findings(Some(7)), Vec::<String>::new());
+    assert_eq!(findings(None), ["1 times at which the server did not tell who is online"]);
+    let other = "1 times at which other users or clients were told than had been there within 1s";
+    assert_eq!(findings(Some(10)), [other]);
+    assert_eq!(findings(Some(6)), [other]);
+}
