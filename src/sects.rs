@@ -219,7 +219,8 @@ mod tests {
     #[test]
     fn steps_may_come_in_any_order() {
         let text = "[[sect]]\nname = \"a\"\npolicy = { 10000 = \"1s\", 900 = \"250ms\" }\n";
-        let policy = &parse(text, "f").unwrap().sects()[0].policy;
+        let table = parse(text, "f").unwrap();
+        let policy = &table.sects()[0].policy;
         assert_eq!(policy.interval(899), Duration::ZERO);
         assert_eq!((policy.interval(900).as_millis(), policy.interval(20_000).as_secs()), (250, 1));
     }
