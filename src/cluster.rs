@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub use membership::{Membership, MembershipSettings};
 use proto::internal as wire;
-pub use registry::Registry;
+pub use registry::{Lease, Registry, RegistryFull};
 pub use remote_sects::RemoteSects;
 use room::Routing;
 pub use routes::{OneUpstream, Routes};

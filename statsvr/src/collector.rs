@@ -91,7 +91,7 @@ impl Visitor {
 }
 
 /// A parked poll. It must come back to the collector that made it, by one of [`Collector::answered`],
-/// [`Collector::closed`] and [`Collector::ended`].
+/// [`Collector::closed`].
 #[derive(PartialEq, Eq, Debug)]
 pub struct Parked(u32);
 
