@@ -23,6 +23,7 @@ use crate::{
     config::Config,
     metrics, nofile,
     ops::{self, Readiness},
+    pressure::{self, Relief},
     proxy::{Front, FrontParts, Workers, bind},
     reload::{RELOAD_INTERVAL, Reloader},
     shutdown::Shutdown,
@@ -104,7 +105,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let _reloader = Reloader::start(watched, RELOAD_INTERVAL);
     let workers = Workers::start(&front, tls.as_ref(), listeners)?;
 
-    let node = Node { front, store, sendsvr, rooms, statistics, _signals: signals, shutdown, handle };
+    let relief = Relief::new(Arc::clone(&rooms), config.pressure.enabled);
+    let node = Node { front, store, sendsvr, rooms, relief, statistics, _signals: signals, shutdown, handle };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().thread_name("background").build()?;
     runtime.block_on(node.live(ops, workers))
@@ -116,6 +118,7 @@ struct Node {
     store: Arc<RocksStore>,
     sendsvr: Arc<Sendsvr>,
     rooms: Arc<Rooms>,
+    relief: Arc<Relief>,
     statistics: Statistics,
     /// Told for as long as it lives.
     _signals: Arc<dyn NoticeSink>,
@@ -130,7 +133,7 @@ impl Node {
         let readiness = Arc::new(Readiness::new(move || health.health().map_err(|error| error.to_string())));
         let (end_ops, ops_ended) = tokio::sync::oneshot::channel::<()>();
         let (rooms, stats) = (Arc::clone(&self.rooms), Arc::clone(self.statistics.stats()));
-        let serving = tokio::spawn(ops::serve(
+        let serving = tokio::spawn(ops::serve_with(
             TcpListener::from_std(ops)?,
             self.handle.clone(),
             Arc::new(move || {
@@ -138,10 +141,12 @@ impl Node {
                 statistics::refresh_metrics(&stats);
             }),
             Arc::clone(&readiness),
+            pressure::routes(Arc::clone(&self.relief)),
             // Either way the listener ends: by word, or because the node is gone.
             async { drop(ops_ended.await) },
         ));
         let maintenance = tokio::spawn(Arc::clone(&self.rooms).maintain());
+        let relief = tokio::spawn(Arc::clone(&self.relief).run());
         let probe = Canary { sender: Arc::clone(&self.sendsvr), rooms: Arc::clone(&self.rooms) };
         canary::run(&probe, &readiness, &self.shutdown.token()).await;
 
@@ -159,6 +164,7 @@ impl Node {
         let statistics = self.statistics;
         tokio::task::spawn_blocking(move || statistics.stop()).await?;
         maintenance.abort();
+        relief.abort();
         if tokio::time::timeout(CLOSE_RESERVE, self.store.close()).await.is_err() {
             warn!("the log took too long to close: nothing is lost, the next start reads it again");
         }
