@@ -17,6 +17,7 @@ mod message;
 mod notice;
 mod online;
 mod policy;
+mod pressure;
 mod problem;
 mod promotion;
 mod role;
@@ -35,6 +36,10 @@ pub use message::{Content, Message, MessageType, Post, RawJson, Sender, TypeErro
 pub use notice::{Bounds, Change, Notice, NoticeSink};
 pub use online::{NobodyCounts, OnlineCounts, OnlineSource};
 pub use policy::PollPolicy;
+pub use pressure::{
+    FACTOR_STEP, LoadFactor, Pressure, PressureLoad, PressureStep, SHED_MESSAGES_MAX, STRETCHED_INTERVAL_MIN,
+    WAKEUP_SPREAD, WAKEUP_SPREAD_FROM, spread_wakeups,
+};
 pub use problem::{ErrorCode, Problem};
 pub use promotion::{Move, Promotion};
 pub use role::{Identity, Role, RoomPattern, UnknownRole};
