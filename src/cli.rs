@@ -15,6 +15,7 @@ use room::{AppId, DeviceId, Role, UserId};
 use crate::{
     auth::{Grant, GrantError, KeyAlgorithm, KeyFile, fresh_key_set},
     config::{Config, ConfigError},
+    plan::{self, PlanArgs},
 };
 
 /// What the command line asks for.
@@ -62,6 +63,8 @@ enum Command {
     Serve(ServeArgs),
     /// Run a statsvr: counts the viewers of other nodes
     Statsvr(StatsvrArgs),
+    /// Plan nodes for a room, from measured costs
+    Plan(Box<PlanArgs>),
     /// Print a token, signed by a key of the key file
     Token(TokenArgs),
     /// Print a JWK Set with one new key, for --auth-key-file
@@ -170,6 +173,7 @@ pub fn parse(
     match cli.command {
         Command::Serve(args) => Ok(Action::Serve(Box::new(args.config(env)?))),
         Command::Statsvr(args) => Ok(Action::Statsvr(Box::new(args.config(env)?))),
+        Command::Plan(args) => plan::run(&args).map(Action::Print),
         Command::Token(args) => args.token(env).map(|token| Action::Print(token + "\n")),
         Command::Key(args) => args.key().map(Action::Print),
     }

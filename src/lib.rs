@@ -13,6 +13,7 @@ pub mod logging;
 pub mod metrics;
 pub mod nofile;
 pub mod ops;
+pub mod plan;
 pub mod proxy;
 pub mod reload;
 pub mod serve;

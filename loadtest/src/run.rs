@@ -33,7 +33,8 @@ pub(crate) use self::{
     command::{ProfilesArgs, profiles, run},
     execute::{check_files, execute},
     facts::{Finding, RunVerdict},
-    latencies::Latencies,
+    latencies::{Latencies, LatencyRecorder},
     outcome::{RunOutcome, Sample, ServerSample},
     plan::{RunPlan, Target},
+    schedule::{Curve, RateTimes, due_times, exponential, rank},
 };
