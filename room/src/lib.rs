@@ -17,6 +17,7 @@ mod message;
 mod notice;
 mod online;
 mod policy;
+pub mod pressure;
 mod problem;
 mod promotion;
 mod role;
