@@ -1,14 +1,14 @@
 //! From a reader's place to an encoded answer, out of memory.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use room::{Cursor, PerList};
+use room::{Cursor, PerList, pressure::PressureStep};
 
 use crate::{
-    encode::{self, Encoded, Form, Messages, Parts},
+    encode::{self, Compression, Encoded, Form, Messages, Parts},
     hold::{Decision, Waiting},
     metrics,
-    slice::{Slice, cut},
+    slice::{Portion, Slice, cut},
     snapshot::{AnswerKey, Served, Snapshot},
 };
 
@@ -33,6 +33,39 @@ pub(crate) struct Terms {
     pub(crate) drain_step: Option<u64>,
     /// Move the reader forward rather than read the log for its normal messages.
     pub(crate) shed: bool,
+    /// How much the node leaves out.
+    pub(crate) step: PressureStep,
+}
+
+impl Terms {
+    /// Whether normal messages that left memory are skipped rather than read: they would be thinned out anyway.
+    fn sheds(&self, decision: Decision) -> bool {
+        self.shed || self.step.normal_messages_max().is_some() || decision == Decision::AnswerHeld
+    }
+}
+
+/// What holds for all answers in a room at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RoomTerms {
+    pub(crate) interval: Duration,
+    pub(crate) step: PressureStep,
+    /// Whether answers are compressed for clients that take it.
+    pub(crate) compresses: bool,
+}
+
+impl RoomTerms {
+    /// How an answer to one of its polls is to be made.
+    pub(crate) fn of(&self, limit: usize, form: Form, drain_step: Option<u64>) -> Terms {
+        let compression = if self.compresses { form.compression } else { Compression::None };
+        Terms {
+            limit,
+            form: Form { compression, ..form },
+            interval_ms: self.interval.as_millis() as u64,
+            drain_step,
+            shed: false,
+            step: self.step,
+        }
+    }
 }
 
 /// What the client is told about its next poll.
@@ -65,9 +98,13 @@ pub(crate) fn answer(
     terms: &Terms,
     now_ms: u64,
 ) -> Option<(Arc<Encoded>, Slice)> {
-    let available =
-        snapshot.available(waiting.place, now_ms, terms.shed || decision == Decision::AnswerHeld)?;
-    let slice = cut(waiting.place, available, terms.limit, decision == Decision::AnswerHeld);
+    let available = snapshot.available(waiting.place, now_ms, terms.sheds(decision))?;
+    let portion = Portion {
+        limit: terms.limit,
+        withhold_normal: decision == Decision::AnswerHeld,
+        normal_max: terms.step.normal_messages_max(),
+    };
+    let slice = cut(waiting.place, available, portion);
     let (poll_after_ms, served) = pace(waiting, &slice, decision, terms, now_ms);
     // A client that ignores what a closed room says must at least not spin.
     let poll_after_ms = if snapshot.settings.is_closed() && slice.up_to_date {
@@ -75,7 +112,7 @@ pub(crate) fn answer(
     } else {
         poll_after_ms
     };
-    let key = AnswerKey { slice, form: terms.form, poll_after_ms, served };
+    let key = AnswerKey { slice, form: terms.form, poll_after_ms, served, step: terms.step };
     let encode = || {
         let cached: PerList<Vec<_>> = PerList::from_fn(|list| {
             let part = slice.parts[list];
@@ -98,7 +135,8 @@ pub(crate) fn answer(
             gap: slice.gap,
             poll_after_ms,
             settings: &snapshot.settings,
-            online: snapshot.online.counts(now_ms),
+            online: snapshot.online.counts(now_ms).filter(|_| !terms.step.leaves_out_extras()),
+            degraded: terms.step.degraded(),
             accepted_at_us: snapshot.accepted_at_us,
             is_drain: terms.drain_step.is_some(),
         };
@@ -124,7 +162,14 @@ mod tests {
     use crate::slice::{Part, Place};
 
     fn terms(drain_step: Option<u64>) -> Terms {
-        Terms { limit: 10, form: Form::JSON, interval_ms: 1_000, drain_step, shed: false }
+        Terms {
+            limit: 10,
+            form: Form::JSON,
+            interval_ms: 1_000,
+            drain_step,
+            shed: false,
+            step: PressureStep::NONE,
+        }
     }
 
     fn slice(count: usize, up_to_date: bool) -> Slice {

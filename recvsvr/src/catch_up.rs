@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use room::{Cursor, List, PerList, Problem, Seq};
+use room::{Cursor, List, PerList, Problem, Seq, pressure::PressureStep};
 use store::{Page, Range};
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     live_room::{LiveRoom, Loading, begin_load},
     metrics,
     rooms::{Rooms, refusal},
-    slice::{Available, Slice, cut},
+    slice::{Available, Portion, Slice, cut},
     snapshot::Served,
     worker::now_ms,
 };
@@ -25,6 +25,7 @@ pub(crate) struct LoadKey {
     wants_kept: bool,
     limit: usize,
     form: Form,
+    step: PressureStep,
     drain_step: Option<u64>,
     /// When the reader was last served, if it is still held: then it gets priority messages only.
     held_since_ms: Option<u64>,
@@ -48,6 +49,7 @@ pub(crate) async fn read(
         wants_kept: waiting.place.wants_kept,
         limit: terms.limit,
         form: terms.form,
+        step: terms.step,
         drain_step: terms.drain_step,
         held_since_ms: (decision == Decision::AnswerHeld).then_some(waiting.place.served_at_ms),
     };
@@ -117,7 +119,8 @@ async fn read_pages(
         gap: slice.gap,
         poll_after_ms,
         settings: &settings,
-        online: room.online.counts(now_ms),
+        online: room.online.counts(now_ms).filter(|_| !terms.step.leaves_out_extras()),
+        degraded: terms.step.degraded(),
         accepted_at_us: PerList::default(),
         is_drain: terms.drain_step.is_some(),
     };
@@ -131,5 +134,6 @@ fn slice(pages: &PerList<Page>, waiting: &Waiting, limit: usize, withhold_normal
         let from = messages.first().map_or(bounds.first, |first| first.seq);
         Available { from, last: bounds.last, kept_from: bounds.first.max(from) }
     });
-    cut(waiting.place, available, limit, withhold_normal)
+    // Not thinned under pressure: what was read begins at the oldest, and only a few read at a time.
+    cut(waiting.place, available, Portion { limit, withhold_normal, normal_max: None })
 }

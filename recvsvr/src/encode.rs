@@ -130,6 +130,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) poll_after_ms: u64,
     pub(crate) settings: &'a RoomSettings,
     pub(crate) online: Option<OnlineCounts>,
+    /// What is being left out under load.
+    pub(crate) degraded: &'a [&'a str],
     pub(crate) accepted_at_us: PerList<u64>,
     pub(crate) is_drain: bool,
 }

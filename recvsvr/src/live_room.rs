@@ -187,6 +187,11 @@ impl LiveRoom {
         self.online.num_users(now_ms).unwrap_or_else(|| self.followers())
     }
 
+    /// Polls parked in the room, over all workers. A hint.
+    pub(crate) fn parked(&self) -> usize {
+        self.listeners.iter().map(|listener| listener.parked.load(Ordering::Relaxed)).sum()
+    }
+
     /// Connections that follow the room, over all workers. A hint.
     fn followers(&self) -> u64 {
         let count = |l: &Listener| l.followers.load(Ordering::Relaxed).max(l.parked.load(Ordering::Relaxed));

@@ -23,6 +23,7 @@ use crate::{
     live_room::{Applied, LiveRoom, Loading, begin_load},
     metrics,
     online::Online,
+    pressure::Pressure,
     tail::TailLimits,
     worker::{Mailbox, now_ms},
 };
@@ -100,6 +101,7 @@ pub struct Rooms {
     pub(crate) clock_s: AtomicU32,
     /// One more than the second (of `clock_s`) at which no room could go; 0 for never.
     pub(crate) full_at_s: AtomicU32,
+    pressure: Pressure,
     is_draining: AtomicBool,
 }
 
@@ -122,6 +124,7 @@ impl Rooms {
             started: Instant::now(),
             clock_s: AtomicU32::new(0),
             full_at_s: AtomicU32::new(0),
+            pressure: Pressure::new(options.workers),
             is_draining: AtomicBool::new(false),
             options,
         })
@@ -132,7 +135,13 @@ impl Rooms {
     }
 
     pub(crate) fn interval(&self, room: &LiveRoom) -> Duration {
-        self.options.policy.interval(&room.key, room.audience(now_ms()))
+        self.pressure.stretched(self.options.policy.interval(&room.key, room.audience(now_ms())))
+    }
+
+    /// What the node does about its load, and where its workers' lag is read.
+    #[must_use]
+    pub fn pressure(&self) -> &Pressure {
+        &self.pressure
     }
 
     /// Whether the node is going down.

@@ -108,30 +108,47 @@ pub(crate) struct Available {
     pub(crate) kept_from: Seq,
 }
 
-/// Cuts the slice for a reader: priority first and complete, then normal, both together at most `limit`.
-/// With `withhold_normal` the normal list is left for the next poll.
-pub(crate) fn cut(place: Place, available: PerList<Available>, limit: usize, withhold_normal: bool) -> Slice {
-    let mut left = limit;
+/// How much a reader is to get.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Portion {
+    /// Most messages, both lists together.
+    pub(crate) limit: usize,
+    /// Leave the normal list for the next poll.
+    pub(crate) withhold_normal: bool,
+    /// Under pressure: only so many of the newest normal messages. The reader is moved past older ones.
+    pub(crate) normal_max: Option<usize>,
+}
+
+/// Cuts the slice for a reader: priority first and complete, then normal, both together at most the limit.
+pub(crate) fn cut(place: Place, available: PerList<Available>, portion: Portion) -> Slice {
+    let mut left = portion.limit;
     let mut gap_reason = place.restarted.then_some(GapReason::Epoch);
     let mut missing = PerList::default();
+    let mut missing_from = PerList::from_fn(|list| place.seen[list].next());
     let mut up_to_date = true;
     let parts = PerList::from_fn(|list| {
         let seen = place.seen[list];
         let stay = Part { from: seen.next(), count: 0 };
-        if list == List::Normal && withhold_normal {
+        if list == List::Normal && portion.withhold_normal {
             return stay;
         }
         let Available { from, last, kept_from } = available[list];
         let from = from.max(seen.next());
-        let waiting = last.next().since(from);
         if left == 0 {
-            up_to_date &= waiting == 0;
+            up_to_date &= last.next().since(from) == 0;
             return stay;
         }
-        let skipped = from.since(seen.next());
-        if skipped > 0 && !place.restarted && !place.wants_kept {
-            missing[list] = skipped;
-            let reason = if kept_from > seen.next() { GapReason::Retention } else { GapReason::Shed };
+        let from = match portion.normal_max {
+            Some(most) if list == List::Normal => from.max(Seq(last.next().0.saturating_sub(most as u64))),
+            _ => from,
+        };
+        let waiting = last.next().since(from);
+        // Whoever asked for what is kept misses nothing that is not.
+        let first = if place.wants_kept { kept_from.max(seen.next()) } else { seen.next() };
+        let skipped = from.since(first);
+        if skipped > 0 && !place.restarted {
+            (missing[list], missing_from[list]) = (skipped, first);
+            let reason = if kept_from > first { GapReason::Retention } else { GapReason::Shed };
             gap_reason = match (gap_reason, reason) {
                 (Some(GapReason::Retention), _) | (_, GapReason::Retention) => Some(GapReason::Retention),
                 _ => Some(GapReason::Shed),
@@ -145,7 +162,7 @@ pub(crate) fn cut(place: Place, available: PerList<Available>, limit: usize, wit
     let gap = gap_reason.map(|reason| Gap {
         missing,
         first: PerList::from_fn(
-            |list| if missing[list] == 0 { parts[list].from } else { place.seen[list].next() },
+            |list| if missing[list] == 0 { parts[list].from } else { missing_from[list] },
         ),
         reason,
     });
@@ -224,6 +241,10 @@ mod tests {
         }
     }
 
+    fn portion(limit: usize) -> Portion {
+        Portion { limit, withhold_normal: false, normal_max: None }
+    }
+
     fn available(from: u64, last: u64, kept_from: u64) -> Available {
         Available { from: Seq(from), last: Seq(last), kept_from: Seq(kept_from) }
     }
@@ -231,21 +252,21 @@ mod tests {
     #[test]
     fn limit_counts_both_lists_priority_first() {
         let lists = PerList { priority: available(1, 3, 1), normal: available(1, 9, 1) };
-        let slice = cut(place(0, 0), lists, 5, false);
+        let slice = cut(place(0, 0), lists, portion(5));
         assert_eq!((slice.parts.priority.count, slice.parts.normal.count), (3, 2));
         assert!(!slice.up_to_date && slice.gap.is_none());
         assert_eq!(slice.next, PerList { priority: Seq(3), normal: Seq(2) });
-        let slice = cut(place(0, 0), lists, 3, false);
+        let slice = cut(place(0, 0), lists, portion(3));
         assert_eq!(slice.next, PerList { priority: Seq(3), normal: Seq(0) });
         assert!(!slice.up_to_date);
-        assert!(cut(place(3, 0), lists, 9, false).up_to_date);
+        assert!(cut(place(3, 0), lists, portion(9)).up_to_date);
     }
 
     #[test]
     fn gap_lies_in_front_of_the_messages() {
         for (kept_from, reason) in [(6, GapReason::Retention), (1, GapReason::Shed)] {
             let lists = PerList { priority: available(1, 0, 1), normal: available(6, 9, kept_from) };
-            let slice = cut(place(0, 2), lists, 10, false);
+            let slice = cut(place(0, 2), lists, portion(10));
             let gap = slice.gap.unwrap();
             assert_eq!((gap.missing.normal, gap.first.normal, gap.reason), (3, Seq(3), reason));
             assert_eq!(slice.parts.normal.from.0, gap.first.normal.0 + gap.missing.normal);
@@ -255,14 +276,14 @@ mod tests {
     #[test]
     fn asking_for_what_is_kept_makes_no_gap() {
         let lists = PerList { priority: available(4, 5, 4), normal: available(8, 9, 8) };
-        let slice = cut(Place { wants_kept: true, ..place(0, 0) }, lists, 10, false);
+        let slice = cut(Place { wants_kept: true, ..place(0, 0) }, lists, portion(10));
         assert_eq!((slice.gap, slice.parts.normal.from), (None, Seq(8)));
     }
 
     #[test]
     fn everything_expired_moves_the_reader_to_the_end() {
         let lists = PerList { priority: available(1, 0, 1), normal: available(10, 9, 10) };
-        let slice = cut(place(0, 2), lists, 10, false);
+        let slice = cut(place(0, 2), lists, portion(10));
         assert_eq!((slice.parts.normal.count, slice.next.normal), (0, Seq(9)));
         assert_eq!(slice.gap.unwrap().missing.normal, 7);
     }
@@ -270,15 +291,43 @@ mod tests {
     #[test]
     fn withheld_normal_messages_wait_without_a_gap() {
         let lists = PerList { priority: available(1, 1, 1), normal: available(6, 9, 6) };
-        let slice = cut(place(0, 2), lists, 10, true);
+        let slice = cut(place(0, 2), lists, Portion { withhold_normal: true, ..portion(10) });
         assert_eq!(slice.next, PerList { priority: Seq(1), normal: Seq(2) });
         assert_eq!(slice.gap, None);
     }
 
     #[test]
+    fn thinned_answer_has_the_newest_and_counts_the_others() {
+        let thin = |limit| Portion { normal_max: Some(3), ..portion(limit) };
+        let lists = PerList { priority: available(1, 9, 1), normal: available(1, 20, 1) };
+        let slice = cut(place(0, 10), lists, thin(100));
+        assert_eq!((slice.parts.priority.count, slice.parts.normal), (9, Part { from: Seq(18), count: 3 }));
+        let gap = slice.gap.unwrap();
+        assert_eq!((gap.missing.normal, gap.first.normal, gap.reason), (7, Seq(11), GapReason::Shed));
+        assert_eq!((gap.missing.priority, slice.next.normal, slice.up_to_date), (0, Seq(20), true));
+        assert_eq!(cut(place(0, 17), lists, thin(100)).gap, None, "nothing to thin");
+        // Of the three, the limit leaves two; with nothing left, nobody is moved.
+        let slice = cut(place(7, 10), lists, thin(4));
+        assert_eq!((slice.parts.normal, slice.up_to_date), (Part { from: Seq(18), count: 2 }, false));
+        assert_eq!(
+            (cut(place(0, 10), lists, thin(9)).next.normal, cut(place(0, 10), lists, thin(9)).gap),
+            (Seq(10), None)
+        );
+        // What is not kept is no gap for whoever asked for what is kept; what is thinned out is one.
+        let lists = PerList { priority: available(1, 0, 1), normal: available(5, 20, 5) };
+        let gap = cut(Place { wants_kept: true, ..place(0, 0) }, lists, thin(100)).gap.unwrap();
+        assert_eq!((gap.missing.normal, gap.first.normal, gap.reason), (13, Seq(5), GapReason::Shed));
+        let slice = cut(Place { restarted: true, ..place(0, 0) }, lists, thin(100));
+        assert_eq!(
+            (slice.gap.unwrap().missing, slice.gap.unwrap().first.normal),
+            (PerList::default(), Seq(18))
+        );
+    }
+
+    #[test]
     fn restarted_reader_gets_epoch_and_counts_of_zero() {
         let lists = PerList { priority: available(4, 5, 4), normal: available(8, 9, 8) };
-        let slice = cut(Place { restarted: true, ..place(3, 7) }, lists, 10, false);
+        let slice = cut(Place { restarted: true, ..place(3, 7) }, lists, portion(10));
         let gap = slice.gap.unwrap();
         assert_eq!(
             (gap.reason, gap.missing, gap.first.normal),

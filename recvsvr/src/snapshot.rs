@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use room::{Epoch, PerList, RoomHash, RoomSettings};
+use room::{Epoch, PerList, RoomHash, RoomSettings, pressure::PressureStep};
 
 use crate::{
     encode::{Encoded, Form},
@@ -41,6 +41,7 @@ pub(crate) struct AnswerKey {
     pub(crate) form: Form,
     pub(crate) poll_after_ms: u64,
     pub(crate) served: Served,
+    pub(crate) step: PressureStep,
 }
 
 /// The time that goes into the cursor of an answer.

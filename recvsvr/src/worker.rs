@@ -25,12 +25,18 @@ pub use follower::{Ask, Follower, Started};
 pub use outlet::{Delivery, Outlet};
 use parking_lot::Mutex;
 use rand::RngExt as _;
-use room::{ErrorCode, Problem, RoomKey, Seq};
+use room::{ErrorCode, Problem, RoomKey, Seq, pressure::RETRY_AFTER_MS};
 use tokio::sync::Notify;
 
 use self::{recent::Recent, slots::Slots};
 use crate::{
-    answer::DRAIN_STEPS, encode::Encoded, live_room::LiveRoom, rooms::Rooms, tally::Tally, timer::Wheel,
+    answer::{DRAIN_STEPS, RoomTerms},
+    encode::Encoded,
+    live_room::LiveRoom,
+    rooms::Rooms,
+    slice::Start,
+    tally::Tally,
+    timer::Wheel,
 };
 
 /// An answer shared by all polls of a worker that get it: cloning touches no cache line of another core.
@@ -78,6 +84,8 @@ struct LocalRoom {
     /// When the newest message that a poll was given in this fan-out was accepted (Unix microseconds); 0 while none was.
     accepted_at_us: Cell<u64>,
     recent: Recent,
+    /// Since when those whose turn it is are being woken, where they are many enough to be spread.
+    spread: Cell<Option<fanout::Spread>>,
     /// How many polls still wait, ready, held or about to be woken.
     waiting: Cell<usize>,
     /// The newest priority message that waiting polls were woken for.
@@ -157,15 +165,32 @@ impl Worker {
         if self.rooms.parked_polls() < self.rooms.options.parked_polls_max {
             return Ok(());
         }
-        // Spread the next tries: a full node must not be asked again by all at once.
-        let wait = std::time::Duration::from_millis(rand::rng().random_range(1_000..=5_000));
-        Err(Problem {
-            retry_after: Some(wait),
-            ..Problem::new(
-                ErrorCode::NodeFull,
-                "this node holds as many polls as it may: try again, or try another node",
-            )
-        })
+        Err(node_full("this node holds as many polls as it may: try again, or try another node"))
+    }
+
+    /// Refuses a reader that begins, while the node can only just serve those who are there.
+    fn check_newcomer(&self, ask: &Ask) -> Result<(), Problem> {
+        if matches!(ask.start, Start::At(_)) || !self.rooms.pressure().step().refuses_new_pollers() {
+            return Ok(());
+        }
+        Err(node_full("this node is overloaded and takes no new readers: try again, or try another node"))
+    }
+
+    /// What holds for all answers in a room now.
+    fn room_terms(&self, room: &LiveRoom) -> RoomTerms {
+        let step = self.rooms.pressure().step();
+        RoomTerms {
+            interval: self.rooms.interval(room),
+            step,
+            // The viewers are asked for only where they matter.
+            compresses: !step.leaves_out_extras() || step.compresses(room.audience(now_ms())),
+        }
+    }
+
+    /// Measures how late this thread is, for [`Pressure::take_lag`](crate::Pressure::take_lag), for ever. Run it once,
+    /// on the worker's thread.
+    pub async fn measure_lag(&self) {
+        self.rooms.pressure().measure_lag(self.index).await;
     }
 
     /// This worker's side of a room, found or made, with one more follower.
@@ -187,6 +212,7 @@ impl Worker {
             accepted_at_us: Cell::new(0),
             recent: Recent::default(),
             priority_told: Cell::new(Seq(0)),
+            spread: Cell::new(None),
             waiting: Cell::new(0),
             followers: Cell::new(1),
         });
@@ -241,6 +267,12 @@ impl Worker {
             step
         })
     }
+}
+
+/// A refusal whose next tries are spread: a full node must not be asked again by all at once.
+fn node_full(detail: &'static str) -> Problem {
+    let wait = std::time::Duration::from_millis(rand::rng().random_range(RETRY_AFTER_MS));
+    Problem { retry_after: Some(wait), ..Problem::new(ErrorCode::NodeFull, detail) }
 }
 
 impl LocalRoom {

@@ -168,7 +168,8 @@ async fn work(
         }
     };
     tokio::select! {
-        () = worker.run() => {}
+        () = Rc::clone(&worker).run() => {}
+        () = worker.measure_lag() => {}
         () = Rc::clone(&clocks).sweep() => {}
         () = Rc::clone(&presence).run() => {}
         () = accept(&listener, &context, acceptor.as_ref()) => {}

@@ -85,7 +85,13 @@ pub(super) fn answer(parts: &Parts<'_>, cursor: &CursorText) -> Vec<u8> {
     out.extend_from_slice(parts.settings.state_shown().as_bytes());
     out.extend_from_slice(b"\",\"cooldown_ms\":");
     number(&mut out, parts.settings.cooldown.as_millis() as u64);
-    out.extend_from_slice(b",\"degraded\":[]}}");
+    out.extend_from_slice(b",\"degraded\":[");
+    for (at, word) in parts.degraded.iter().enumerate() {
+        out.extend_from_slice(if at > 0 { b",\"" } else { b"\"" });
+        out.extend_from_slice(word.as_bytes());
+        out.push(b'"');
+    }
+    out.extend_from_slice(b"]}}");
     out
 }
 

@@ -31,7 +31,7 @@ pub(super) fn answer(parts: &Parts<'_>, cursor: &CursorText) -> Vec<u8> {
         room: Some(v1::Room {
             state: parts.settings.state_shown().to_owned(),
             cooldown_ms: parts.settings.cooldown.as_millis() as u64,
-            degraded: Vec::new(),
+            degraded: parts.degraded.iter().map(|word| (*word).to_owned()).collect(),
         }),
     };
     answer.encode_to_vec()

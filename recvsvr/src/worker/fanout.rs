@@ -1,7 +1,6 @@
 //! Waking those who wait: by room when there is news, by time when a hold or a deadline ends.
 
 use std::{
-    cell::Cell,
     collections::VecDeque,
     rc::Rc,
     sync::{
@@ -11,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-use room::{List, Seq};
+use room::{List, Seq, pressure::may_be_woken};
 
 use super::{Answer, LocalRoom, Worker, now_ms, now_us, slots::Slots};
-use crate::{answer::Terms, hold::Decision};
+use crate::hold::Decision;
 
 /// Polls answered before other work of the thread gets its turn: at 5 to 10 µs each, that waits 1.3 ms at most.
 const CHUNK: usize = 128;
@@ -28,12 +27,28 @@ const CHUNK_ASIDE: usize = 16;
 /// How old the counts in the metrics may be.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 
+/// How long a worker that only spreads wake-ups rests between two chunks of them.
+const SPREAD_REST: Duration = Duration::from_millis(2);
+
+/// A spread of wake-ups under way.
+#[derive(Clone, Copy)]
+pub(super) struct Spread {
+    /// When the turn of the first came (Unix microseconds).
+    since_us: u64,
+    /// Polls of the room on the whole node at that time.
+    parked: usize,
+    /// How many were woken since.
+    woken: usize,
+}
+
 /// The rooms whose polls are being woken, each at most once in each queue.
 #[derive(Default)]
 struct Fans {
     /// Rooms with priority messages to give, or that were closed.
     urgent: VecDeque<Rc<LocalRoom>>,
     others: VecDeque<Rc<LocalRoom>>,
+    /// Those of the others whose next wake-ups are not due yet.
+    resting: Vec<Rc<LocalRoom>>,
 }
 
 impl Worker {
@@ -45,9 +60,9 @@ impl Worker {
         loop {
             self.take_news(&mut fans);
             let most = if fans.urgent.is_empty() { CHUNK } else { CHUNK_ASIDE };
-            self.wake_next(&mut fans.urgent, CHUNK_URGENT, |room| &room.is_urgent);
+            self.wake_urgent(&mut fans);
             self.fire_timers(&mut due, most);
-            self.wake_next(&mut fans.others, most, |room| &room.is_fanning);
+            self.wake_others(&mut fans, most);
             if !fans.urgent.is_empty() || !fans.others.is_empty() || !due.is_empty() {
                 // Round robin over rooms and timers, and over everything else on this thread.
                 tokio::task::yield_now().await;
@@ -61,6 +76,7 @@ impl Worker {
             let due_ms = self.wheel.borrow().next_due().unwrap_or(u64::MAX);
             self.armed_ms.set(due_ms);
             let until_due = Duration::from_millis(due_ms.saturating_sub(now_ms()).min(1_000));
+            let until_due = if fans.resting.is_empty() { until_due } else { until_due.min(SPREAD_REST) };
             tokio::select! {
                 () = self.mailbox().notify.notified() => {}
                 () = self.rearm.notified() => {}
@@ -90,26 +106,41 @@ impl Worker {
         }
     }
 
-    /// Wakes polls of the room in front, and puts it at the end of the queue if some are left.
-    fn wake_next(
-        &self,
-        fans: &mut VecDeque<Rc<LocalRoom>>,
-        most: usize,
-        is_queued: impl Fn(&LocalRoom) -> &Cell<bool>,
-    ) {
-        let Some(room) = fans.pop_front() else { return };
-        self.wake_chunk(&room, most);
+    /// Wakes polls of the urgent room in front, and puts it at the end of the queue if some are left.
+    fn wake_urgent(&self, fans: &mut Fans) {
+        let Some(room) = fans.urgent.pop_front() else { return };
+        self.wake_chunk(&room, CHUNK_URGENT);
         if room.waking.borrow().is_empty() {
-            is_queued(&room).set(false);
+            room.is_urgent.set(false);
         } else {
-            fans.push_back(room);
+            fans.urgent.push_back(room);
+        }
+    }
+
+    /// The same for the others, of which the big ones rest between their turns.
+    fn wake_others(&self, fans: &mut Fans, most: usize) {
+        if !fans.resting.is_empty() {
+            let now_us = now_us();
+            let due = fans.resting.extract_if(.., |room| room.may_wake(now_us) > 0);
+            fans.others.extend(due);
+        }
+        let Some(room) = fans.others.pop_front() else { return };
+        let now_us = now_us();
+        self.wake_chunk(&room, most.min(room.may_wake(now_us)));
+        if room.waking.borrow().is_empty() {
+            room.is_fanning.set(false);
+            room.spread.set(None);
+        } else if room.may_wake(now_us) == 0 {
+            fans.resting.push(room);
+        } else {
+            fans.others.push_back(room);
         }
     }
 
     /// Looks at the next polls of a fan-out: answers those that have something to get, keeps the others parked.
     fn wake_chunk(&self, room: &LocalRoom, most: usize) {
         let Some(snapshot) = room.room.snapshot() else { return room.waking.borrow_mut().clear() };
-        let interval_ms = self.rooms.interval(&room.room).as_millis() as u64;
+        let room_terms = self.room_terms(&room.room);
         let now_ms = now_ms();
         let mut waking = room.waking.borrow_mut();
         if waking.is_empty() {
@@ -118,6 +149,7 @@ impl Worker {
         let mut slots = self.slots.borrow_mut();
         let mut answered = 0;
         let count = most.min(waking.len());
+        room.count_spread(count);
         for (slot, generation) in waking.drain(..count) {
             let Some(parked) = slots.parked(slot, generation) else { continue };
             let drain_step = self.next_drain_step();
@@ -130,8 +162,7 @@ impl Worker {
                 Decision::Wait(_) => Decision::Answer,
                 decision => decision,
             };
-            let terms =
-                Terms { limit: parked.limit, form: parked.form, interval_ms, drain_step, shed: false };
+            let terms = room_terms.of(parked.limit, parked.form, drain_step);
             let answer = room.recent.answer(&snapshot, &parked.waiting, decision, &terms, now_ms);
             if let Some(answer) = &answer {
                 let accepted = answer.accepted_at_us;
@@ -190,9 +221,7 @@ impl Worker {
                 self.set_timer(&mut slots, slot, until_ms);
                 continue;
             }
-            let interval_ms = self.rooms.interval(&room.room).as_millis() as u64;
-            let terms =
-                Terms { limit: parked.limit, form: parked.form, interval_ms, drain_step: None, shed: false };
+            let terms = self.room_terms(&room.room).of(parked.limit, parked.form, None);
             let answer = room.recent.answer(&snapshot, &parked.waiting, decision, &terms, now_ms);
             self.settle(&mut slots, slot, answer);
             self.tally.outcome(if decision == Decision::Answer { "woken" } else { "timeout" });
@@ -223,7 +252,26 @@ impl LocalRoom {
             (&mut fans.others, &self.is_fanning)
         };
         if !is_queued.replace(true) {
+            if !is_urgent {
+                let parked = self.room.parked();
+                self.spread.set(Some(Spread { since_us: now_us(), parked, woken: 0 }));
+            }
             queue.push_back(Rc::clone(self));
+        }
+    }
+
+    /// How many of those whose turn it is may be woken now; at least one where none waits, so that this is seen.
+    fn may_wake(&self, now_us: u64) -> usize {
+        let waking = self.waking.borrow().len();
+        let Some(Spread { since_us, parked, woken }) = self.spread.get() else { return waking.max(1) };
+        // A clock that was set back must not hold them.
+        let elapsed = Duration::from_micros(now_us.checked_sub(since_us).unwrap_or(u64::MAX));
+        may_be_woken(woken + waking, parked, elapsed).saturating_sub(woken).max(usize::from(waking == 0))
+    }
+
+    fn count_spread(&self, woken: usize) {
+        if let Some(spread) = self.spread.get() {
+            self.spread.set(Some(Spread { woken: spread.woken + woken, ..spread }));
         }
     }
 }

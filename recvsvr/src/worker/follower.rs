@@ -86,10 +86,14 @@ impl Follower {
     /// Begins a poll: answers it if there is something to say, parks it otherwise. Ends the poll before it.
     ///
     /// # Errors
-    /// `node_full` if no more polls or rooms fit.
+    /// `node_full` if no more polls or rooms fit, or if it has no cursor and the node takes no new readers.
     pub fn ask(&mut self, key: &RoomKey, ask: &Ask) -> Result<Started, Problem> {
         (self.parked, self.seen) = (None, None);
         self.has_looked = false;
+        if let Err(refusal) = self.worker.check_newcomer(ask) {
+            self.cancel();
+            return Err(refusal);
+        }
         self.begin(key, ask)
     }
 
@@ -177,12 +181,12 @@ impl Follower {
                 return Ok(Started::Later(look.boxed_local()));
             }
             let now_ms = now_ms();
-            let interval = self.worker.rooms.interval(&room.room);
+            let room_terms = self.worker.room_terms(&room.room);
             let place = snapshot.place(ask.start, now_ms);
             self.seen = Some(place.seen.priority);
             let waiting = Waiting {
                 place,
-                eligible_at_ms: eligible_at_ms(place.served_at_ms, interval, now_ms),
+                eligible_at_ms: eligible_at_ms(place.served_at_ms, room_terms.interval, now_ms),
                 deadline_ms: ask.deadline_ms,
             };
             let drain_step = self.worker.next_drain_step();
@@ -192,8 +196,7 @@ impl Follower {
                 decision => decision,
             };
             let Decision::Wait(until_ms) = decision else {
-                let interval_ms = interval.as_millis() as u64;
-                let terms = Terms { limit: ask.limit, form: ask.form, interval_ms, drain_step, shed: false };
+                let terms = room_terms.of(ask.limit, ask.form, drain_step);
                 return Ok(self.answer_now(&room, &snapshot, waiting, decision, terms, now_ms));
             };
             self.worker.check_room_for_poll()?;

@@ -16,3 +16,4 @@ mod model;
 mod notices;
 mod outlets;
 mod parked;
+mod pressure;
