@@ -5,16 +5,18 @@
 
 use std::{
     ffi::OsString,
+    net::SocketAddr,
     path::PathBuf,
     time::{Duration, SystemTime},
 };
 
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
-use room::{AppId, DeviceId, UserId};
+use room::{AppId, DeviceId, UserId, pressure::PressureStep};
 
 use crate::{
     auth::{Grant, GrantError, KeyAlgorithm, KeyFile, fresh_key_set},
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, OPS_LISTEN_DEFAULT},
+    pressure::{Drill, FORCED_MAX, Order},
 };
 
 /// What the command line asks for.
@@ -26,6 +28,8 @@ pub enum Action {
     Role(Role, Box<Config>),
     /// Print this on stdout: a token, a key, help.
     Print(String),
+    /// Ask a node how it stands under its load, or force a step.
+    Pressure(Drill),
 }
 
 /// What a node of a cluster does.
@@ -57,6 +61,8 @@ const TOKEN_ROLE_DEFAULT: room::Role = room::Role::Viewer;
 const TOKEN_TTL_DEFAULT: &str = "1h";
 /// Name of a new key.
 const KEY_KID_DEFAULT: &str = "k1";
+/// How long a drill lasts.
+const FORCED_DEFAULT: &str = "60s";
 /// Environment variable of `--auth-key-file`, here as in the configuration.
 const KEY_FILE_VARIABLE: &str = "BIGROOM_AUTH_KEY_FILE";
 
@@ -85,6 +91,8 @@ enum Command {
     Token(TokenArgs),
     /// Print a JWK Set with one new key, for --auth-key-file
     Key(KeyArgs),
+    /// Print how a node stands under its load, or force a pressure step for a drill
+    Pressure(PressureArgs),
 }
 
 /// Flags that are left out are looked up in BIGROOM_… variables and in the configuration file.
@@ -243,6 +251,23 @@ struct KeyArgs {
     alg: KeyAlgorithm,
 }
 
+#[derive(Args, Debug)]
+struct PressureArgs {
+    /// The node's ops listener
+    #[arg(long, value_name = "ADDRESS", default_value_t = OPS_LISTEN_DEFAULT)]
+    ops: SocketAddr,
+    /// Step to hold, 0 to 4; none for the node's own [default: print how it stands]
+    #[arg(long, value_name = "STEP", value_parser = step)]
+    step: Option<ForcedStep>,
+    /// How long the step holds, 1s to 1h; then the node goes by its load again
+    #[arg(long = "for", value_name = "DURATION", default_value = FORCED_DEFAULT, value_parser = drill_time, requires = "step")]
+    lasts: Duration,
+}
+
+/// The value of `--step`.
+#[derive(Clone, Copy, Debug)]
+struct ForcedStep(Option<PressureStep>);
+
 /// Reads the command line and what goes with it, and does everything that needs no server.
 ///
 /// # Errors
@@ -266,6 +291,7 @@ pub fn parse(
         Command::Statsvr(args) => role(Role::Statsvr, args.flags(), args.config, env),
         Command::Token(args) => args.token(env).map(|token| Action::Print(token + "\n")),
         Command::Key(args) => args.key().map(Action::Print),
+        Command::Pressure(args) => Ok(Action::Pressure(args.drill())),
     }
 }
 
@@ -382,6 +408,17 @@ impl KeyArgs {
     }
 }
 
+impl PressureArgs {
+    fn drill(self) -> Drill {
+        let order = match self.step {
+            None => Order::Show,
+            Some(ForcedStep(None)) => Order::End,
+            Some(ForcedStep(Some(step))) => Order::Force(step, self.lasts),
+        };
+        Drill { ops: self.ops, order }
+    }
+}
+
 impl Failure {
     /// A failure from its sentence, made one line.
     #[must_use]
@@ -416,6 +453,21 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::new(1, format!("{error:#}"))
     }
+}
+
+fn step(text: &str) -> Result<ForcedStep, &'static str> {
+    if text == "none" {
+        return Ok(ForcedStep(None));
+    }
+    let step = text.parse().ok().and_then(PressureStep::new);
+    step.map(|step| ForcedStep(Some(step))).ok_or("must be a whole number from 0 to 4, or none")
+}
+
+fn drill_time(text: &str) -> Result<Duration, &'static str> {
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|time| (Duration::from_secs(1)..=FORCED_MAX).contains(time))
+        .ok_or("must be a duration with its unit, such as 60s or 5m, from 1s to 1h")
 }
 
 fn ttl(text: &str) -> Result<Duration, &'static str> {

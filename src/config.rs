@@ -78,6 +78,8 @@ pub const HEADER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 pub const BODY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// How long a connection is kept without a request.
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(75);
+/// Whether the node eases its load by itself.
+pub const PRESSURE_ENABLED_DEFAULT: bool = true;
 /// Threads that serve connections: one a core.
 pub const WORKERS_DEFAULT: usize = 0;
 /// What is logged.
@@ -118,6 +120,8 @@ pub struct Config {
     pub cache: Cache,
     /// How often viewers are answered.
     pub poll: Poll,
+    /// What the node does about its own load.
+    pub pressure: Pressure,
     /// TLS on the public listener.
     pub tls: Tls,
     /// What is logged, and how.
@@ -231,6 +235,13 @@ pub struct Cache {
 pub struct Poll {
     /// Which table from online users to interval.
     pub policy: PolicyName,
+}
+
+/// `[pressure]`: what the node does about its own load.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Pressure {
+    /// Whether it does anything by itself. Drills work either way.
+    pub enabled: bool,
 }
 
 /// `[tls]`: TLS on the public listener; both or neither.
@@ -367,6 +378,7 @@ impl Default for Config {
             },
             cache: Cache { bytes_max: CACHE_BYTES_MAX_DEFAULT },
             poll: Poll { policy: PolicyName::default() },
+            pressure: Pressure { enabled: PRESSURE_ENABLED_DEFAULT },
             tls: Tls::default(),
             log: Log { format: LogFormat::default(), level: LOG_LEVEL_DEFAULT.into() },
             drain: Drain { grace: DRAIN_GRACE_DEFAULT },

@@ -25,6 +25,7 @@ use crate::{
     nofile,
     ops::{self, Readiness},
     placement::SectService,
+    pressure::{self, Relief},
     proxy::{Front, Workers, bind},
     reload::Watched,
     shutdown::Shutdown,
@@ -188,6 +189,7 @@ pub(crate) trait Backend: Probe + 'static {
 pub(crate) struct FrontNode {
     pub(crate) front: Arc<Front>,
     pub(crate) rooms: Arc<Rooms>,
+    pub(crate) relief: Arc<Relief>,
     pub(crate) statistics: Statistics,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) shutdown: Shutdown,
@@ -202,7 +204,7 @@ impl FrontNode {
         let (end_ops, ops_ended) = tokio::sync::oneshot::channel::<()>();
         let (rooms, stats) = (Arc::clone(&self.rooms), Arc::clone(self.statistics.stats()));
         let front = Arc::clone(&self.front);
-        let serving = tokio::spawn(ops::serve(
+        let serving = tokio::spawn(ops::serve_with(
             TcpListener::from_std(ops)?,
             self.handle.clone(),
             Arc::new(move || {
@@ -210,10 +212,12 @@ impl FrontNode {
                 statistics::refresh_metrics(&stats, &*front.sects);
             }),
             Arc::clone(&readiness),
+            pressure::routes(Arc::clone(&self.relief)),
             // Either way the listener ends: by word, or because the node is gone.
             async { drop(ops_ended.await) },
         ));
         let maintenance = tokio::spawn(Arc::clone(&self.rooms).maintain());
+        let relief = tokio::spawn(Arc::clone(&self.relief).run());
         canary::run(&*self.backend, &readiness, &self.shutdown.token()).await;
 
         let deadline = Instant::now() + self.shutdown.grace().saturating_sub(CLOSE_RESERVE);
@@ -231,6 +235,7 @@ impl FrontNode {
         let Self { statistics, backend, .. } = self;
         tokio::task::spawn_blocking(move || statistics.stop()).await?;
         maintenance.abort();
+        relief.abort();
         if tokio::time::timeout(CLOSE_RESERVE, backend.close()).await.is_err() {
             warn!("the log took too long to close: nothing is lost, the next start reads it again");
         }

@@ -1,7 +1,8 @@
 //! The `bigroom` server: command line, configuration, the HTTP front, and the wiring of the roles.
 //!
 //! [`cli`] reads the command line and [`config`] everything else that an operator sets; [`serve`] builds the roles
-//! and runs them until [`shutdown`]. [`auth`] says who is asking; [`ops`] and [`canary`] say how the node is.
+//! and runs them until [`shutdown`]. [`auth`] says who is asking; [`ops`] and [`canary`] say how the node is, [`pressure`]
+//! what it does about its load.
 
 pub mod auth;
 pub mod canary;
@@ -16,6 +17,7 @@ pub mod metrics;
 pub mod nofile;
 pub mod ops;
 pub mod placement;
+pub mod pressure;
 pub mod proxy;
 pub mod reload;
 pub mod roles;

@@ -25,7 +25,8 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Failure> {
     match cli::parse(env::args_os(), env::vars_os())? {
-        Action::Print(text) => io::stdout().write_all(text.as_bytes()).context("write to stdout")?,
+        Action::Print(text) => print(&text)?,
+        Action::Pressure(drill) => print(&drill.run()?)?,
         Action::Serve(config) => {
             logging::init(&config.log)?;
             serve::run(*config)?;
@@ -41,4 +42,8 @@ fn run() -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    Ok(io::stdout().write_all(text.as_bytes()).context("write to stdout")?)
 }

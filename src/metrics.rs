@@ -25,6 +25,10 @@ pub const ONLINE_USERS: &str = "bigroom_online_users";
 pub const SECT_DEFAULT: &str = "default";
 /// Which step of the pressure ladder the node is on.
 pub const PRESSURE_STEP: &str = "bigroom_pressure_step";
+/// What the node multiplies its intervals by.
+pub const LOAD_FACTOR: &str = "bigroom_load_factor";
+/// How late the latest worker was, four times a second.
+pub const EVENT_LOOP_LAG: &str = "bigroom_event_loop_lag_seconds";
 
 /// Upper ends of the buckets of all histograms of seconds.
 ///
@@ -76,6 +80,14 @@ fn describe() {
     counter!(CANARY_FAILURES).absolute(0);
     describe_gauge!(PRESSURE_STEP, "Step of the pressure ladder that the node is on, 0 for none");
     gauge!(PRESSURE_STEP).set(0);
+    describe_gauge!(LOAD_FACTOR, "What intervals are multiplied by because of the node's load, 1 to 4");
+    gauge!(LOAD_FACTOR).set(1);
+    describe_histogram!(
+        EVENT_LOOP_LAG,
+        Unit::Seconds,
+        "How late the event loop of the latest worker was, four times a second"
+    );
+    let _ = histogram!(EVENT_LOOP_LAG);
 }
 
 #[cfg(test)]
@@ -95,6 +107,8 @@ mod tests {
             "bigroom_heartbeats_total 0",
             "bigroom_online_users{sect=\"default\"} 0",
             "bigroom_pressure_step 0",
+            "bigroom_load_factor 1",
+            "bigroom_event_loop_lag_seconds_count 0",
             "bigroom_canary_seconds_count 0",
             "bigroom_canary_failures_total 0",
         ] {

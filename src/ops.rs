@@ -1,4 +1,4 @@
-//! The ops listener: `/metrics`, `/healthz`, `/readyz`. For the operator's network, never for clients.
+//! The ops listener: `/metrics`, `/healthz`, `/readyz`, and `/pressure` where polls are held. For the operator's network, never for clients.
 
 mod process;
 mod readiness;
@@ -13,6 +13,7 @@ use axum::{
     routing::get,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
+pub(crate) use process::cpu_seconds;
 pub use readiness::{CANARY_STALE_AFTER, Readiness, Reason};
 use room::{ErrorCode, Problem};
 use serde_json::json;
@@ -44,9 +45,25 @@ pub async fn serve(
     readiness: Arc<Readiness>,
     end: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    serve_with(listener, metrics, refresh, readiness, Router::new(), end).await
+}
+
+/// The same with `more` routes.
+///
+/// # Errors
+/// If the listener breaks.
+pub async fn serve_with(
+    listener: TcpListener,
+    metrics: PrometheusHandle,
+    refresh: Refresh,
+    readiness: Arc<Readiness>,
+    more: Router,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
     let upkeep = keep_up(metrics.clone());
-    let serving =
-        axum::serve(listener, router(metrics, refresh, readiness)).with_graceful_shutdown(end).into_future();
+    let serving = axum::serve(listener, router(metrics, refresh, readiness, more))
+        .with_graceful_shutdown(end)
+        .into_future();
     // Upkeep never ends; it holds nothing that dropping it between two ticks could lose.
     tokio::select! {
         served = serving => served,
@@ -63,14 +80,15 @@ async fn keep_up(metrics: PrometheusHandle) -> Infallible {
     }
 }
 
-fn router(metrics: PrometheusHandle, refresh: Refresh, readiness: Arc<Readiness>) -> Router {
+fn router(metrics: PrometheusHandle, refresh: Refresh, readiness: Arc<Readiness>, more: Router) -> Router {
     Router::new()
         .route("/metrics", get(render_metrics))
         .route("/healthz", get(health))
         .route("/readyz", get(ready))
+        .with_state(Ops { metrics, refresh, readiness })
+        .merge(more)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(Ops { metrics, refresh, readiness })
 }
 
 async fn render_metrics(State(ops): State<Ops>) -> Response {
@@ -101,14 +119,17 @@ fn no_store(status: StatusCode, body: serde_json::Value) -> Response {
 }
 
 async fn not_found() -> Response {
-    problem(&Problem::new(ErrorCode::NotFound, "the ops listener has /metrics, /healthz and /readyz"))
+    problem(&Problem::new(
+        ErrorCode::NotFound,
+        "the ops listener has /metrics, /healthz, /readyz and, where polls are held, /pressure",
+    ))
 }
 
 async fn method_not_allowed() -> Response {
-    problem(&Problem::new(ErrorCode::MethodNotAllowed, "use GET"))
+    problem(&Problem::new(ErrorCode::MethodNotAllowed, "use GET, or PUT for /pressure"))
 }
 
-fn problem(problem: &Problem) -> Response {
+pub(crate) fn problem(problem: &Problem) -> Response {
     let status =
         StatusCode::from_u16(problem.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, [(header::CONTENT_TYPE, "application/problem+json")], problem.to_json().to_string())

@@ -17,6 +17,7 @@ use crate::{
     },
     metrics,
     placement::{Placements, SectService},
+    pressure::Relief,
     proxy::{Front, FrontParts, Workers},
     reload::{RELOAD_INTERVAL, Reloader},
     shutdown::Shutdown,
@@ -73,7 +74,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let workers = Workers::start(&front, secrets.tls.as_ref(), sockets.public)?;
 
     let backend = Arc::new(Own { store, sendsvr, rooms: Arc::clone(&rooms), stop });
-    let node = FrontNode { front, rooms, statistics, backend, shutdown, handle };
+    let relief = Relief::new(Arc::clone(&rooms), config.pressure.enabled);
+    let node = FrontNode { front, rooms, relief, statistics, backend, shutdown, handle };
     runtime.block_on(node.live(sockets.ops, workers))
 }
 

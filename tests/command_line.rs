@@ -39,6 +39,7 @@ fn help_and_version_are_printed() {
         (&["serve", "--help"], "--ops-listen <ADDRESS>"),
         (&["statsvr", "--help"], "--nodes <ADDRESSES>"),
         (&["token", "--help"], "--ttl <DURATION>"),
+        (&["pressure", "--help"], "--for <DURATION>"),
         (&["--version"], concat!("bigroom ", env!("CARGO_PKG_VERSION"), "\n")),
     ] {
         let output = bigroom(args, &[], dir.path());
@@ -76,6 +77,10 @@ fn bad_arguments_are_one_line_and_exit_code_2() {
         (&["token", "--sub", "u", "--room", "*", "--ttl", "1"], &["--ttl", "'1'", "duration"]),
         (&["token", "--sub", "u", "--room", "*", "--ttl", "0s"], &["--ttl", "0s", "at least 1s"]),
         (&["token", "--sub", "u", "--room", "*"], &["--auth-key-file"]),
+        (&["pressure", "--step", "5"], &["--step", "'5'", "0 to 4"]),
+        (&["pressure", "--step", "1", "--for", "2h"], &["--for", "2h", "1s to 1h"]),
+        (&["pressure", "--for", "2s"], &["--step"]),
+        (&["pressure", "--ops", "here"], &["--ops", "here"]),
         (&["key", "--alg", "RS256"], &["--alg", "RS256", "HS256, EdDSA or ES256"]),
     ] {
         assert_refused(&bigroom(args, &[], dir.path()), 2, parts);

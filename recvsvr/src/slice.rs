@@ -139,7 +139,11 @@ pub(crate) fn cut(place: Place, available: PerList<Available>, portion: Portion)
             return stay;
         }
         let from = match portion.normal_max {
-            Some(most) if list == List::Normal => from.max(Seq(last.next().0.saturating_sub(most as u64))),
+            // Who starts over is not told a number, so nothing is taken from it. And no more is left waiting than fits,
+            // or the reader would be back at once.
+            Some(most) if list == List::Normal && !place.restarted => {
+                from.max(Seq(last.next().0.saturating_sub(most.min(left) as u64)))
+            }
             _ => from,
         };
         let waiting = last.next().since(from);
@@ -306,9 +310,9 @@ mod tests {
         assert_eq!((gap.missing.normal, gap.first.normal, gap.reason), (7, Seq(11), GapReason::Shed));
         assert_eq!((gap.missing.priority, slice.next.normal, slice.up_to_date), (0, Seq(20), true));
         assert_eq!(cut(place(0, 17), lists, thin(100)).gap, None, "nothing to thin");
-        // Of the three, the limit leaves two; with nothing left, nobody is moved.
+        // Where the limit leaves room for two, the newest two; with nothing left, nobody is moved.
         let slice = cut(place(7, 10), lists, thin(4));
-        assert_eq!((slice.parts.normal, slice.up_to_date), (Part { from: Seq(18), count: 2 }, false));
+        assert_eq!((slice.parts.normal, slice.up_to_date), (Part { from: Seq(19), count: 2 }, true));
         assert_eq!(
             (cut(place(0, 10), lists, thin(9)).next.normal, cut(place(0, 10), lists, thin(9)).gap),
             (Seq(10), None)
@@ -317,10 +321,11 @@ mod tests {
         let lists = PerList { priority: available(1, 0, 1), normal: available(5, 20, 5) };
         let gap = cut(Place { wants_kept: true, ..place(0, 0) }, lists, thin(100)).gap.unwrap();
         assert_eq!((gap.missing.normal, gap.first.normal, gap.reason), (13, Seq(5), GapReason::Shed));
+        // Who starts over is told no numbers, so it gets all there is.
         let slice = cut(Place { restarted: true, ..place(0, 0) }, lists, thin(100));
         assert_eq!(
-            (slice.gap.unwrap().missing, slice.gap.unwrap().first.normal),
-            (PerList::default(), Seq(18))
+            (slice.parts.normal, slice.gap.unwrap().missing),
+            (Part { from: Seq(5), count: 16 }, PerList::default())
         );
     }
 

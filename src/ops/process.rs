@@ -9,8 +9,7 @@ use rustix::{
 
 /// Appends the process metrics to a Prometheus text. What the system doesn't tell is left out.
 pub(super) fn append(text: &mut String) {
-    let cpu = clock_gettime(ClockId::ProcessCPUTime);
-    let cpu_s = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
+    let cpu_s = cpu_seconds();
     metric(text, "process_cpu_seconds_total", "counter", "CPU time used, in user and system", Some(cpu_s));
     let resident = resident_bytes().map(|bytes| bytes as f64);
     metric(text, "process_resident_memory_bytes", "gauge", "Memory that is resident", resident);
@@ -19,6 +18,12 @@ pub(super) fn append(text: &mut String) {
     metric(text, "process_open_fds", "gauge", "Files and sockets that are open", open);
     let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.map(|most| most as f64);
     metric(text, "process_max_fds", "gauge", "Files and sockets that may be open", most);
+}
+
+/// CPU time that the process has used, in user and system, over all threads.
+pub(crate) fn cpu_seconds() -> f64 {
+    let cpu = clock_gettime(ClockId::ProcessCPUTime);
+    cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9
 }
 
 fn metric(text: &mut String, name: &str, kind: &str, help: &str, value: Option<f64>) {

@@ -11,9 +11,10 @@ use std::{
 };
 
 use dashmap::{DashMap, Entry};
-use recvsvr::{Rooms, Worker};
-use room::{ErrorCode, Problem};
-use sendsvr::{SendLimits, SendService};
+use rand::RngExt as _;
+use recvsvr::{Compression, Form, Rooms, Worker, compress};
+use room::{ErrorCode, Priority, Problem, pressure::RETRY_AFTER_MS};
+use sendsvr::{Draft, SendLimits, SendService};
 use statsvr::Stats;
 use store::RoomLog;
 
@@ -115,6 +116,22 @@ impl Front {
             return Ok(());
         }
         Err(Problem::new(ErrorCode::Draining, "this node is going down: connect again, to another one"))
+    }
+
+    /// Refuses a message of priority `low` while the node has to choose whom it serves.
+    pub(crate) fn check_pressure(&self, draft: Draft) -> Result<Draft, Problem> {
+        if draft.priority != Priority::Low || !self.rooms.pressure().step().refuses_low() {
+            return Ok(draft);
+        }
+        let wait = Duration::from_millis(rand::rng().random_range(RETRY_AFTER_MS));
+        let detail = "this node is overloaded and takes no messages of priority low: send it again later";
+        Err(Problem { retry_after: Some(wait), ..Problem::new(ErrorCode::NodeFull, detail) })
+    }
+
+    /// Compresses a body that one client gets, as well as it takes, unless the node has to spare its cores.
+    pub(crate) fn compress(&self, body: Vec<u8>, form: Form) -> (Vec<u8>, Compression) {
+        let spares = !self.rooms.pressure().step().compresses(1);
+        compress(body, if spares { Compression::None } else { form.compression })
     }
 
     /// A number that no other connection of this process has.

@@ -21,6 +21,7 @@ use crate::{
     front_node::{Backend, FrontNode, Secrets, Sockets, recv_options, send_limits, worker_count},
     metrics,
     placement::SectService,
+    pressure::Relief,
     proxy::{Front, FrontParts, Workers},
     reload::{RELOAD_INTERVAL, Reloader},
     shutdown::Shutdown,
@@ -86,9 +87,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let workers = Workers::start(&front, secrets.tls.as_ref(), sockets.public)?;
     let behind = Behind { log: Arc::clone(&log), membership, sects, rooms: Arc::clone(&rooms), canary, stop };
     let behind = Arc::new(behind);
+    let relief = Relief::new(Arc::clone(&rooms), config.pressure.enabled);
     let node = FrontNode {
         front,
         rooms,
+        relief,
         statistics,
         backend: Arc::clone(&behind) as Arc<dyn Backend>,
         shutdown,

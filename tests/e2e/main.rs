@@ -18,6 +18,7 @@ mod history;
 mod identity;
 mod openapi;
 mod poll;
+mod pressure;
 mod process;
 mod retract;
 mod rooms;

@@ -1,6 +1,6 @@
 //! Scrolling back.
 
-use recvsvr::{HistoryAsk, compress};
+use recvsvr::HistoryAsk;
 use room::{HISTORY_LIMIT_DEFAULT, List, POLL_LIMIT_MAX, Problem, RoomId, RoomKey, Seq};
 
 use crate::proxy::{
@@ -21,7 +21,7 @@ pub(super) async fn history(
     caller.enter(room)?;
     let key = RoomKey::new(caller.identity.app.clone(), room.clone());
     let body = recvsvr::history(session.context.front.log.as_ref(), &key, ask(&query)?).await?;
-    let (body, compression) = compress(body, form(&request.fields).compression);
+    let (body, compression) = session.context.front.compress(body, form(&request.fields));
     Ok(Response { content_encoding: compression.content_encoding(), ..Response::json(200, body) })
 }
 

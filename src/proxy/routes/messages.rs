@@ -81,6 +81,7 @@ pub(crate) async fn finish(context: &Context, mut sending: Box<Sending>) -> Resu
     let (sender, presence) = (&context.front.sender, &context.presence);
     match body {
         SendBody::Single(draft) => {
+            let draft = context.front.check_pressure(draft)?;
             let sent = sender.send(caller, key, draft).await?;
             presence.seen(key, visitor, None);
             let mut body = Vec::with_capacity(SENT_BYTES);
@@ -88,6 +89,8 @@ pub(crate) async fn finish(context: &Context, mut sending: Box<Sending>) -> Resu
             Ok(Response::json(status(&sent), body))
         }
         SendBody::Batch(drafts) => {
+            let checked = |draft| context.front.check_pressure(draft);
+            let drafts = drafts.into_iter().map(|draft| draft.and_then(checked)).collect();
             let results = sender.send_batch(caller, key, drafts).await;
             if results.iter().any(Result::is_ok) {
                 presence.seen(key, visitor, None);

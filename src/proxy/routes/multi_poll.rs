@@ -4,7 +4,7 @@ use std::{collections::HashMap, future::poll_fn, rc::Rc, task::Poll};
 
 use prost::Message as _;
 use proto::v1;
-use recvsvr::{Answer, Ask, Compression, Follower, Form, Format, Started, compress, now_ms};
+use recvsvr::{Answer, Ask, Compression, Follower, Form, Format, Started, now_ms};
 use room::{ErrorCode, MULTI_POLL_ROOMS_MAX, Problem, RoomId, RoomKey};
 use statsvr::Visitor;
 
@@ -77,7 +77,7 @@ pub(super) async fn multi_poll(session: &mut Session, request: &Request) -> Resu
         Format::Json => json(&legs),
         Format::Protobuf => protobuf(&legs)?,
     };
-    let (body, compression) = compress(body, form.compression);
+    let (body, compression) = session.context.front.compress(body, form);
     Ok(Response {
         content_type: Some(form.format.content_type()),
         content_encoding: compression.content_encoding(),

@@ -1,7 +1,7 @@
 //! Who is in a room, how many, how many ever. Numbers come from the snapshots in memory; lists, the past and the reach of a
 //! message are asked of the statsvrs.
 
-use recvsvr::{compress, now_ms, refusal};
+use recvsvr::{now_ms, refusal};
 use room::{ErrorCode, List, Problem, Role, RoomId, RoomKey, Seq, UserId};
 use serde_json::{Value, json};
 use statsvr::{SeriesRange, StatsError, Step, VIEWERS_LIMIT_MAX, Viewer};
@@ -89,7 +89,8 @@ pub(super) async fn series(
         })
         .collect();
     let body = json!({ "step_s": series.step.seconds(), "points": points });
-    let (body, compression) = compress(body.to_string().into_bytes(), form(&request.fields).compression);
+    let (body, compression) =
+        session.context.front.compress(body.to_string().into_bytes(), form(&request.fields));
     Ok(Response { content_encoding: compression.content_encoding(), ..Response::json(200, body) })
 }
 
@@ -129,7 +130,8 @@ pub(super) async fn viewers(
     if !page.is_complete {
         body["partial"] = true.into();
     }
-    let (body, compression) = compress(body.to_string().into_bytes(), form(&request.fields).compression);
+    let (body, compression) =
+        session.context.front.compress(body.to_string().into_bytes(), form(&request.fields));
     Ok(Response { content_encoding: compression.content_encoding(), ..Response::json(200, body) })
 }
 
@@ -252,7 +254,8 @@ pub(super) fn app(session: &mut Session, request: &Request) -> Result<Response, 
         "sects": sects,
         "as_of_ms": totals.as_of_ms,
     });
-    let (body, compression) = compress(body.to_string().into_bytes(), form(&request.fields).compression);
+    let (body, compression) =
+        session.context.front.compress(body.to_string().into_bytes(), form(&request.fields));
     Ok(Response { content_encoding: compression.content_encoding(), ..Response::json(200, body) })
 }
 

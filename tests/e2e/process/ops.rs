@@ -26,6 +26,8 @@ const METRICS: &[(&str, &[&str])] = &[
     ("bigroom_online_users", &["sect"]),
     ("bigroom_requests_saved_total", &[]),
     ("bigroom_pressure_step", &[]),
+    ("bigroom_load_factor", &[]),
+    ("bigroom_event_loop_lag_seconds", &[]),
     ("bigroom_canary_seconds", &[]),
     ("bigroom_refused_total", &["code"]),
     ("process_resident_memory_bytes", &[]),
