@@ -1,7 +1,5 @@
 //! When a poll is answered: at once, later, or with nothing at its deadline. No clock, no waiting: pure rules.
 
-use std::time::Duration;
-
 use room::List;
 
 use crate::{slice::Place, snapshot::Snapshot};
@@ -53,15 +51,6 @@ impl Waiting {
         }
         Decision::Wait(if has_normal { self.eligible_at_ms.min(self.deadline_ms) } else { self.deadline_ms })
     }
-}
-
-/// From when on a reader that was served at `served_at_ms` gets normal messages again.
-pub(crate) fn eligible_at_ms(served_at_ms: u64, interval: Duration, now_ms: u64) -> u64 {
-    if served_at_ms == 0 {
-        return 0;
-    }
-    // A cursor of a node whose clock is ahead must not hold a reader for longer than the interval.
-    served_at_ms.min(now_ms) + interval.as_millis() as u64
 }
 
 #[cfg(test)]
@@ -126,13 +115,5 @@ mod tests {
         let mut restarted = waiting(0, 900);
         restarted.place.restarted = true;
         assert_eq!(restarted.decide(&snapshot(5, 5, RoomSettings::default()), 100), Decision::Answer);
-    }
-
-    #[test]
-    fn clock_ahead_holds_no_longer_than_the_interval() {
-        let second = Duration::from_secs(1);
-        assert_eq!(eligible_at_ms(0, second, 5_000), 0);
-        assert_eq!(eligible_at_ms(4_500, second, 5_000), 5_500);
-        assert_eq!(eligible_at_ms(9_000, second, 5_000), 6_000);
     }
 }

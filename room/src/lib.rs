@@ -6,6 +6,8 @@
 //! Where to look first: [`RoomKey`] names a conversation, [`Message`] is one entry of one of its two [`List`]s,
 //! [`Cursor`] is a reader's place in both, [`Problem`] is a refusal as the client sees it.
 
+pub mod capacity;
+mod costs;
 mod cursor;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -24,6 +26,7 @@ mod role;
 mod sects;
 mod settings;
 
+pub use costs::{COSTS_SCHEMA, Cost, CostError, CostRun, CostTable, Costs};
 pub use cursor::{Cursor, CursorError, CursorText, Epoch, Seq};
 pub use id::{AppId, DeviceId, IdError, MessageId, RoomHash, RoomId, RoomKey, UserId};
 pub use limits::{
@@ -35,7 +38,7 @@ pub use list::{List, PerList, Priority};
 pub use message::{Content, Message, MessageType, Post, RawJson, Sender, TypeError};
 pub use notice::{Bounds, Change, Notice, NoticeSink};
 pub use online::{NobodyCounts, OnlineCounts, OnlineSource};
-pub use policy::{PolicySource, PollPolicy};
+pub use policy::{PolicySource, PollPolicy, eligible_at_ms};
 pub use problem::{ErrorCode, Problem};
 pub use promotion::{Move, Promotion};
 pub use role::{Identity, Role, RoomPattern, UnknownRole};

@@ -31,6 +31,11 @@ impl PollPolicy {
         Ok(Self { steps })
     }
 
+    /// From how many users on, and the interval that holds then; ascending by users.
+    pub fn steps(&self) -> impl Iterator<Item = (u64, Duration)> {
+        self.steps.iter().copied()
+    }
+
     /// The policy that answers everybody at once.
     #[must_use]
     pub const fn off() -> Self {
@@ -81,6 +86,16 @@ impl Default for PollPolicy {
     }
 }
 
+/// From when on a reader that was served at `served_at_ms` gets normal messages again.
+#[must_use]
+pub fn eligible_at_ms(served_at_ms: u64, interval: Duration, now_ms: u64) -> u64 {
+    if served_at_ms == 0 {
+        return 0;
+    }
+    // A cursor of a node whose clock is ahead must not hold a reader for longer than the interval.
+    served_at_ms.min(now_ms) + interval.as_millis() as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +122,13 @@ mod tests {
         let second = Duration::from_secs(1);
         assert!(PollPolicy::new(vec![(10, second), (10, second)]).is_err());
         assert!(PollPolicy::new(vec![(10, second), (11, second)]).is_ok());
+    }
+
+    #[test]
+    fn clock_ahead_holds_no_longer_than_the_interval() {
+        let second = Duration::from_secs(1);
+        assert_eq!(eligible_at_ms(0, second, 5_000), 0);
+        assert_eq!(eligible_at_ms(4_500, second, 5_000), 5_500);
+        assert_eq!(eligible_at_ms(9_000, second, 5_000), 6_000);
     }
 }

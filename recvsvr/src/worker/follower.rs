@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
-use room::{Cursor, Problem, RoomKey, Seq};
+use room::{Cursor, Problem, RoomKey, Seq, eligible_at_ms};
 
 use super::{
     Answer, LocalRoom, Outlet, Worker, now_ms, now_us,
@@ -20,7 +20,7 @@ use crate::{
     answer::Terms,
     catch_up,
     encode::{Encoded, Form},
-    hold::{Decision, Waiting, eligible_at_ms},
+    hold::{Decision, Waiting},
     slice::{Place, Start},
     snapshot::Snapshot,
 };
