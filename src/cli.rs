@@ -16,6 +16,7 @@ use room::{AppId, DeviceId, UserId, pressure::PressureStep};
 use crate::{
     auth::{Grant, GrantError, KeyAlgorithm, KeyFile, fresh_key_set},
     config::{Config, ConfigError, OPS_LISTEN_DEFAULT},
+    plan::{self, PlanArgs},
     pressure::{Drill, FORCED_MAX, Order},
 };
 
@@ -87,6 +88,8 @@ enum Command {
     Recvsvr(RecvsvrArgs),
     /// Run a statsvr: counts the viewers of other nodes
     Statsvr(StatsvrArgs),
+    /// Plan nodes for a room, from measured costs
+    Plan(Box<PlanArgs>),
     /// Print a token, signed by a key of the key file
     Token(TokenArgs),
     /// Print a JWK Set with one new key, for --auth-key-file
@@ -289,6 +292,7 @@ pub fn parse(
         Command::Sendsvr(args) => role(Role::Sendsvr, args.flags(), args.config, env),
         Command::Recvsvr(args) => role(Role::Recvsvr, args.flags(), args.config, env),
         Command::Statsvr(args) => role(Role::Statsvr, args.flags(), args.config, env),
+        Command::Plan(args) => plan::run(&args).map(Action::Print),
         Command::Token(args) => args.token(env).map(|token| Action::Print(token + "\n")),
         Command::Key(args) => args.key().map(Action::Print),
         Command::Pressure(args) => Ok(Action::Pressure(args.drill())),

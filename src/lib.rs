@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod nofile;
 pub mod ops;
 pub mod placement;
+pub mod plan;
 pub mod pressure;
 pub mod proxy;
 pub mod reload;

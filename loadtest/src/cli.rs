@@ -6,8 +6,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     compare::CompareArgs,
+    costs::CostsArgs,
     report::run::ReportArgs,
     run::ProfilesArgs,
+    simulate::SimulateArgs,
     spread::{ControlArgs, RunHereArgs, WorkerArgs},
 };
 
@@ -30,6 +32,10 @@ pub(crate) enum Command {
     Control(ControlArgs),
     /// Measure what deliveries, parked polls, connections and sends cost, beside peers, in one interleaved run
     Compare(CompareArgs),
+    /// Derive costs.toml, which planner and simulation go by, from a comparison
+    Costs(CostsArgs),
+    /// Simulate rooms of millions in virtual time, or a run that was played for real
+    Simulate(SimulateArgs),
     /// Play shares of runs for a controller
     Worker(WorkerArgs),
     /// Make the table and the page of a run again, from its run.json

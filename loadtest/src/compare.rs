@@ -22,7 +22,10 @@ mod slope;
 mod storm;
 mod targets;
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -40,6 +43,7 @@ use crate::{
     client::raise_file_limit,
     command_line,
     cores::Cores,
+    costs,
     machine::{self, Machine},
     peers::{Identity, Peer},
     report::{Absent, Report, Subject},
@@ -98,6 +102,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<bool> {
     println!("{}", report.markdown(&args.name));
     if let Some(directory) = &args.out {
         report.write(directory, &args.name, &growth::plots(&report.growth))?;
+        write_costs(&report, directory)?;
     }
     Ok(report.runs.are_clean())
 }
@@ -110,6 +115,21 @@ fn subjects(contenders: &[Box<dyn Peer>], runs: &Runs) -> Vec<Subject> {
         subjects.push(Subject { name: queries::UNASKED, about: "the same, asked no questions".to_owned() });
     }
     subjects
+}
+
+/// Writes what planner and simulation go by, if everything that it takes was measured.
+fn write_costs(report: &Report, directory: &Path) -> Result<()> {
+    let json = serde_json::to_string(report).context("encode the report")?;
+    match costs::of_comparison(&json, costs::ONLINE) {
+        Ok(text) => {
+            let path = directory.join("costs.toml");
+            std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+        }
+        Err(error) => {
+            eprintln!("no costs.toml: {error:#}");
+            Ok(())
+        }
+    }
 }
 
 /// Where everything is played.

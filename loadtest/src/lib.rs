@@ -7,6 +7,9 @@
 //! A figure counts only with its verdict: every viewer is held to every message, and a run in which one was lost,
 //! repeated or out of order fails, whatever its speed.
 //!
+//! `loadtest simulate` needs no server: it plays rooms of millions in virtual time, by the servers' own rules and the
+//! costs that were measured.
+//!
 //! Where to look first: `compare` has the scenarios, `peers` the servers that are compared, `client` the viewers,
 //! `floor` the least that a server could do.
 
@@ -16,6 +19,7 @@ mod client;
 mod command_line;
 mod compare;
 mod cores;
+mod costs;
 mod floor;
 mod machine;
 mod mark;
@@ -25,6 +29,7 @@ mod process;
 mod profile;
 mod report;
 mod run;
+mod simulate;
 mod spread;
 mod stats;
 
@@ -43,6 +48,8 @@ pub fn main_from<T: Into<OsString> + Clone>(args: impl IntoIterator<Item = T>) -
         Command::Profiles(args) => run::profiles(&args).map(|()| true),
         Command::Control(args) => args.players().and_then(|players| run::run(&args.run, &players)),
         Command::Compare(args) => compare::run(&args),
+        Command::Costs(args) => costs::run(&args).map(|()| true),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Worker(args) => spread::serve(&args).map(|()| true),
         Command::Report(args) => report::run::show(&args),
         Command::Floor(args) => floor::serve(&args).map(|()| true),

@@ -33,9 +33,10 @@ pub(crate) use self::{
     counted::{Counted, counted},
     execute::{check_files, execute},
     facts::{Finding, RunVerdict},
-    latencies::Latencies,
+    latencies::{Latencies, LatencyRecorder},
     outcome::{RunOutcome, Sample, ServerSample},
     plan::{RunPlan, Target},
+    schedule::{Curve, RateTimes, due_times, exponential, rank},
 };
 #[cfg(test)]
 pub(crate) use self::{

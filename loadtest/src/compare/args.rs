@@ -36,7 +36,7 @@ pub(crate) struct CompareArgs {
     /// Length of the chapter `latency` for each server, 10s to 1h
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = latency_time)]
     pub(crate) latency_time: Duration,
-    /// Directory for cost.md, cost.json and plots [default: none, the table goes to stdout alone]
+    /// Directory for cost.md, cost.json, costs.toml and plots [default: none, the table goes to stdout alone]
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) out: Option<PathBuf>,
     /// Begins the names of the files in --out

@@ -78,6 +78,11 @@ pub(crate) struct Crossing {
 }
 
 impl Curve {
+    /// Through these points (seconds on the clock and value), ascending by time; there must be one.
+    pub(crate) fn through(points: Vec<(f64, f64)>) -> Self {
+        Self { points }
+    }
+
     /// The crowd's, on the clock.
     pub(crate) fn of_crowd(crowd: &Crowd, profile: &Profile) -> Self {
         let points = crowd.curve.iter().map(|point| (profile.on_clock(point.at).as_secs_f64(), point.online));
@@ -140,7 +145,7 @@ fn burst_times(burst: Burst, profile: &Profile, end_s: f64) -> impl Iterator<Ite
 }
 
 /// Times at which the area under a curve of rates reaches 1, 2, 3 and so on.
-struct RateTimes {
+pub(crate) struct RateTimes {
     points: Vec<(f64, f64)>,
     end_s: f64,
     /// Point at which the current stretch begins, and the area before it.
@@ -151,7 +156,8 @@ struct RateTimes {
 }
 
 impl RateTimes {
-    fn new(points: Vec<(f64, f64)>, end_s: f64) -> Self {
+    /// From points of time (seconds) and rate (a second), ascending by time; after the last one it goes on to the end.
+    pub(crate) fn new(points: Vec<(f64, f64)>, end_s: f64) -> Self {
         Self { points, end_s, at: 0, area_before: 0.0, next: 1.0 }
     }
 }
