@@ -9,6 +9,7 @@
 //!
 //! [`Rooms`] is the cache of a node. Each of its threads has a [`Worker`], and on it a [`Follower`] for each reader.
 
+mod ahead;
 mod answer;
 mod catch_up;
 mod encode;

@@ -21,6 +21,7 @@ use room::{
 use store::{Page, RoomView, StoreOptions};
 
 use crate::{
+    ahead::Ahead,
     catch_up::LoadKey,
     encode::Encoded,
     online::Online,
@@ -94,6 +95,8 @@ struct Writer {
     settings_noticed: u64,
     /// Redactions of messages that are not here yet: notices of the two lists may overtake each other.
     early: Vec<Early>,
+    /// Messages that were noticed while the log was read, or before it is.
+    ahead: PerList<Ahead>,
 }
 
 impl Writer {
@@ -113,6 +116,12 @@ impl Writer {
                 self.noticed = PerList::from_fn(|list| self.noticed[list].max(bounds[list].last));
             }
         }
+    }
+
+    /// Whether all that notices told of is in a snapshot.
+    fn has_all_noticed(&self, snapshot: &Snapshot) -> bool {
+        self.epoch.is_none_or(|epoch| epoch == snapshot.epoch)
+            && List::ALL.into_iter().all(|list| snapshot.lists[list].last() >= self.noticed[list])
     }
 
     /// Begins anew with another log.
@@ -142,6 +151,17 @@ pub(crate) enum Applied {
     Nothing,
     /// Messages before it are missing: they must be pulled.
     Behind,
+}
+
+/// What reading the log did to a room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Filled {
+    /// The room has what was read, and all that was noticed.
+    Whole,
+    /// It has what was read; more was noticed than could be kept: it must be pulled.
+    Behind,
+    /// Nothing: the room has changed meanwhile. Read again.
+    Not,
 }
 
 /// Takes a load out of its room when it has ended, in whatever way.
@@ -205,9 +225,7 @@ impl LiveRoom {
 
     /// Whether all that notices told of is in memory.
     pub(crate) fn has_all_noticed(&self, snapshot: &Snapshot) -> bool {
-        let writer = self.writer.lock();
-        writer.epoch.is_none_or(|epoch| epoch == snapshot.epoch)
-            && List::ALL.into_iter().all(|list| snapshot.lists[list].last() >= writer.noticed[list])
+        self.writer.lock().has_all_noticed(snapshot)
     }
 
     /// Takes a notice into the snapshot.
@@ -215,8 +233,14 @@ impl LiveRoom {
         let mut writer = self.writer.lock();
         self.changes.fetch_add(1, Ordering::Relaxed);
         writer.note(notice);
-        // A room that is being filled reads again when it finds that it is behind what was noticed.
-        let Some(old) = self.snapshot() else { return Applied::Nothing };
+        let old = self.snapshot();
+        if old.as_ref().is_none_or(|old| old.epoch != notice.epoch)
+            && let Change::Appended { list, messages, accepted_at_us, .. } = &notice.change
+        {
+            writer.ahead[*list].keep(messages, *accepted_at_us);
+        }
+        // A room that is being filled takes what was noticed meanwhile.
+        let Some(old) = old else { return Applied::Nothing };
         if old.epoch != notice.epoch {
             return Applied::Behind;
         }
@@ -257,6 +281,7 @@ impl LiveRoom {
         }
         let mut lists = old.lists.clone();
         if lists[list].extend(messages, limits).is_err() {
+            writer.ahead[list].keep(messages, accepted_at_us);
             return Applied::Behind;
         }
         for message in messages {
@@ -315,7 +340,7 @@ impl LiveRoom {
 
     /// Takes what was read from the store as the room's state; `settings_noticed` was taken before.
     ///
-    /// Returns false if notices tell of more than was read: then read again.
+    /// Messages that were noticed meanwhile are taken as well.
     pub(crate) fn fill_with(
         &self,
         epoch: Epoch,
@@ -324,38 +349,52 @@ impl LiveRoom {
         settings_noticed: u64,
         limits: TailLimits,
         defaults: &StoreOptions,
-    ) -> bool {
+    ) -> Filled {
         let mut writer = self.writer.lock();
         if writer.settings_noticed != settings_noticed {
-            return false;
+            return Filled::Not;
         }
         if writer.epoch.is_some_and(|noticed| noticed != epoch) {
             // Either the log was swapped after it was read, or the notice is an old one: the next one tells.
             writer.forget(epoch);
         }
-        // The pages are younger than the view: what they say of the bounds holds.
-        if List::ALL.into_iter().any(|list| pages[list].bounds.last < writer.noticed[list]) {
-            return false;
-        }
         if let Some(old) = self.snapshot()
             && old.epoch == epoch
             && List::ALL.into_iter().any(|list| old.lists[list].last() > pages[list].bounds.last)
         {
-            return false; // A pull was faster than this read, and perhaps for one list only.
+            return Filled::Not; // A pull was faster than this read, and perhaps for one list only.
         }
-        let lists = PerList::from_fn(|list| {
+        // The pages are younger than the view: what they say of the bounds holds.
+        let mut lists = PerList::from_fn(|list| {
             let retention = view.settings.retention[list].unwrap_or(defaults.retention[list]);
             let mut tail = Tail::new(pages[list].bounds, retention);
             tail.fill(&pages[list].messages);
             tail.shrink(limits);
             tail
         });
-        // What was read has the tombstones.
+        // What was read has the tombstones, but for those of a redaction that came between the two reads.
         writer.early.clear();
+        for message in pages.priority.messages.iter().chain(&pages.normal.messages) {
+            if let Content::Redact { list, seq, .. } = message.content {
+                lists[list].retract(seq, message.seq);
+            }
+        }
         writer.epoch = Some(epoch);
         let accepted = PerList::from_fn(|_| 0);
         self.replace(self.snapshot_of(epoch, Arc::clone(&view.settings), lists, accepted));
-        true
+        self.take_ahead(&mut writer, limits);
+        let is_whole = self.with_snapshot(|s| s.is_some_and(|snapshot| writer.has_all_noticed(snapshot)));
+        if is_whole { Filled::Whole } else { Filled::Behind }
+    }
+
+    /// Appends what was noticed ahead of the snapshot, as far as it follows.
+    fn take_ahead(&self, writer: &mut Writer, limits: TailLimits) {
+        for list in List::ALL {
+            let (messages, accepted_at_us) = writer.ahead[list].take();
+            let Some(old) = self.snapshot() else { return };
+            // What does not follow is kept again.
+            self.append(writer, &old, list, &messages, accepted_at_us, limits);
+        }
     }
 
     /// Takes messages that were pulled because a notice was missed; they are of the snapshot's epoch.
@@ -363,7 +402,11 @@ impl LiveRoom {
         let mut writer = self.writer.lock();
         let Some(old) = self.snapshot() else { return Applied::Nothing };
         let accepted_at_us = messages.last().map_or(0, |newest| newest.sent_at_ms * 1_000);
-        self.append(&mut writer, &old, list, messages, accepted_at_us, limits)
+        let applied = self.append(&mut writer, &old, list, messages, accepted_at_us, limits);
+        if applied != Applied::Behind {
+            self.take_ahead(&mut writer, limits);
+        }
+        applied
     }
 
     /// Lets old messages go: for when memory is short.

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tracing::{error, warn};
 
 use crate::{
-    live_room::{Applied, LiveRoom, Loading, begin_load},
+    live_room::{Applied, Filled, LiveRoom, Loading, begin_load},
     metrics,
     online::Online,
     pressure::Pressure,
@@ -280,17 +280,21 @@ impl Rooms {
                 priority: read(List::Priority).await.map_err(|e| refusal(&e))?,
                 normal: read(List::Normal).await.map_err(|e| refusal(&e))?,
             };
-            if room.fill_with(
+            let filled = room.fill_with(
                 self.log.epoch(),
                 &view,
                 &pages,
                 settings_noticed,
                 self.tail_limits(),
                 &self.options.store,
-            ) {
-                self.tell(room_ref(&self.rooms, &room.key));
-                return Ok(());
+            );
+            match filled {
+                Filled::Not => continue,
+                Filled::Behind => self.want_pull(&room.key),
+                Filled::Whole => {}
             }
+            self.tell(room_ref(&self.rooms, &room.key));
+            return Ok(());
         }
     }
 
@@ -328,14 +332,19 @@ impl Rooms {
             Applied::Behind => {
                 // The settings may be news already.
                 self.tell(Some(Arc::clone(&room)));
-                let mut behind = self.behind.lock();
-                if behind.len() < PULLS_QUEUED_MAX {
-                    behind.insert(room.key.clone());
-                }
-                drop(behind);
-                self.pull_wanted.notify_one();
+                self.want_pull(&room.key);
             }
         }
+    }
+
+    /// Has what the room lacks read, soon.
+    fn want_pull(&self, key: &RoomKey) {
+        let mut behind = self.behind.lock();
+        if behind.len() < PULLS_QUEUED_MAX {
+            behind.insert(key.clone());
+        }
+        drop(behind);
+        self.pull_wanted.notify_one();
     }
 }
 

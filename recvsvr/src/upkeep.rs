@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt as _, stream};
 use room::{Change, List, Notice, Problem, RoomKey};
 use store::{Range, RoomView};
 use tracing::warn;
@@ -17,6 +18,9 @@ use crate::{
     tail::TailLimits,
     worker::now_ms,
 };
+
+/// Rooms that are pulled side by side: where the log is on another node, each waits for its answers.
+const PULLS_AT_ONCE: usize = 32;
 
 /// A room that nobody polled for so long is let go (seconds).
 const IDLE_S: u32 = 60;
@@ -40,11 +44,15 @@ impl Rooms {
 
     async fn pull_behind(&self) {
         let behind: Vec<RoomKey> = self.behind.lock().drain().collect();
-        for key in behind {
-            if let Some(room) = room_ref(&self.rooms, &key) {
-                self.pull(&room, "gap").await;
-            }
-        }
+        stream::iter(behind)
+            .for_each_concurrent(PULLS_AT_ONCE, async |key| {
+                let Some(room) = room_ref(&self.rooms, &key) else { return };
+                // A pull that was under way when this was asked for may have brought it all.
+                if room.snapshot().is_some_and(|snapshot| !room.has_all_noticed(&snapshot)) {
+                    self.pull(&room, "gap").await;
+                }
+            })
+            .await;
     }
 
     /// Reads what the room is missing.
@@ -76,7 +84,9 @@ impl Rooms {
                 // Retention has taken what was missing: begin again from the end of the log.
                 Applied::Behind => return self.read_room(room, "gap").await,
             }
-            if page.messages.len() < most {
+            // With an empty page there is nothing to be had, whatever was noticed: a node that lags will tell when it has it.
+            let is_whole = || room.snapshot().is_none_or(|snapshot| room.has_all_noticed(&snapshot));
+            if page.messages.is_empty() || (page.messages.len() < most && is_whole()) {
                 break;
             }
         }

@@ -31,11 +31,6 @@ impl PollPolicy {
         Ok(Self { steps })
     }
 
-    /// From how many users on, and the interval that holds then; ascending by users.
-    pub fn steps(&self) -> impl Iterator<Item = (u64, Duration)> {
-        self.steps.iter().copied()
-    }
-
     /// The policy that answers everybody at once.
     #[must_use]
     pub const fn off() -> Self {

@@ -10,7 +10,7 @@ use recvsvr::{Follower, Rooms, Start, Started, Worker};
 use room::{ErrorCode, List, NoticeSink};
 use store::RoomLog;
 
-use crate::harness::{LONG_MS, Reader, ask_at, on_node, options, room, until, within};
+use crate::harness::{LONG_MS, Reader, ask_at, message, on_node, options, room, until, within};
 
 const FROM_START: Start = Start::Oldest;
 
@@ -62,6 +62,34 @@ fn messages_sent_during_a_fill_are_delivered() {
             node.store.release_reads();
         });
         assert_eq!((got.seqs.priority, got.seqs.normal), (vec![1, 2], vec![1, 2, 3, 4, 5]));
+    });
+}
+
+#[test]
+fn room_in_which_messages_come_faster_than_reads_return_is_filled_and_followed() {
+    const TIMES: usize = 200;
+    on_node(options(), async |node| {
+        let room = room("busy");
+        node.send(&room, List::Normal, 3).await;
+        let both = vec![message(&room, List::Priority, "p"), message(&room, List::Normal, "n")];
+        node.store.append_after_reads(both, TIMES);
+        let mut reader = Reader::new(node.worker(), &room, FROM_START);
+        let mut got = reader.poll(LONG_MS).await.seqs;
+        // One read of each list, as in a room at rest.
+        assert_eq!(node.store.appends_left(), TIMES - 2);
+        assert_eq!((got.priority.as_slice(), got.normal.as_slice()), (&[1, 2][..], &[1, 2, 3, 4, 5][..]));
+        // The same where notices were lost: one read of each list makes up for it.
+        node.notices.lose();
+        node.send(&room, List::Normal, 2).await;
+        node.notices.pass();
+        node.send(&room, List::Normal, 1).await;
+        while got.normal.last() < Some(&10) {
+            let more = reader.poll(LONG_MS).await.seqs;
+            got.priority.extend(more.priority);
+            got.normal.extend(more.normal);
+        }
+        until("the pull is done", || node.store.appends_left() == TIMES - 4).await;
+        assert_eq!(got.normal, (1..=10).collect::<Vec<_>>());
     });
 }
 

@@ -220,7 +220,7 @@ pub fn size(demand: &Demand, costs: &Costs, node: &NodeSize) -> Result<Sizing, S
 fn sizes_on_the_way(demand: &Demand) -> impl Iterator<Item = u64> {
     let Demand { crowd, .. } = demand;
     let (clients, devices) = (crowd.clients, crowd.devices_per_user);
-    let below = demand.policy.steps().map(move |(users, _)| {
+    let below = demand.policy.steps().iter().map(move |&(users, _)| {
         // The most clients whose users, rounded, are still one less.
         let clients = ((users as f64 - 0.5) * devices).ceil() as u64;
         clients.saturating_sub(1)

@@ -111,7 +111,15 @@ impl Places {
 
     /// A room is to be followed.
     pub(super) fn add(&mut self, room: RoomKey) {
-        if self.rooms.contains_key(&room) {
+        if let Some(place) = self.rooms.get(&room) {
+            // It was let go and asked for again before it came to that: who waits now has not been told of it.
+            let link = place.on.as_ref().and_then(|on| self.links.get(on)).map(|node| &node.link);
+            if let Some(link) = link
+                && let Some(followed) = self.incoming.followed.get(&room)
+            {
+                followed.on.store(Some(Arc::clone(&link.peer)));
+                link.want(&room, true);
+            }
             return;
         }
         self.rooms.insert(room.clone(), Place::default());

@@ -77,6 +77,8 @@ pub(crate) struct SlowStore {
     is_open: watch::Sender<bool>,
     refuses: AtomicBool,
     held: AtomicUsize,
+    /// Appended when a read has been done, and how many times more.
+    chatter: Mutex<(Vec<Append>, usize)>,
 }
 
 impl SlowStore {
@@ -86,6 +88,7 @@ impl SlowStore {
             is_open: watch::Sender::new(true),
             refuses: AtomicBool::new(false),
             held: AtomicUsize::new(0),
+            chatter: Mutex::default(),
         })
     }
 
@@ -102,6 +105,26 @@ impl SlowStore {
     /// How many reads wait now.
     pub(crate) fn held_reads(&self) -> usize {
         self.held.load(Ordering::SeqCst)
+    }
+
+    /// Appends these messages after every read, before it returns, so many times: a room in which messages come faster than
+    /// reads return.
+    pub(crate) fn append_after_reads(&self, messages: Vec<Append>, times: usize) {
+        *self.chatter.lock() = (messages, times);
+    }
+
+    /// How many times that is still to come.
+    pub(crate) fn appends_left(&self) -> usize {
+        self.chatter.lock().1
+    }
+
+    fn next_chatter(&self) -> Vec<Append> {
+        let mut chatter = self.chatter.lock();
+        if chatter.1 == 0 {
+            return Vec::new();
+        }
+        chatter.1 -= 1;
+        chatter.0.clone()
     }
 
     /// Whether reads fail from now on.
@@ -127,7 +150,11 @@ impl RoomLog for SlowStore {
         if self.refuses.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("refused by the test".to_owned()));
         }
-        self.log.read(room, list, range, limit).await
+        let page = self.log.read(room, list, range, limit).await;
+        for message in self.next_chatter() {
+            self.log.append(message).await?;
+        }
+        page
     }
 
     fn subscribe(&self, sink: Arc<dyn NoticeSink>) {
