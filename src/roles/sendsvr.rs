@@ -58,7 +58,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             &stop,
         )
         .await?;
-        let _reloader = Reloader::start(placements.watched(config)?.into_iter().collect(), RELOAD_INTERVAL);
+        let _reloader = Reloader::start(placements.watched(config).into_iter().collect(), RELOAD_INTERVAL);
         let registry = Registry::new();
         let health = Arc::clone(&store);
         let readiness = Arc::new(Readiness::new(move || health.health().map_err(|error| error.to_string())));
