@@ -17,6 +17,7 @@ mod hold;
 mod live_room;
 mod metrics;
 mod online;
+mod pace;
 mod passed_on;
 mod rooms;
 mod slice;

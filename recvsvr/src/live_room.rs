@@ -24,6 +24,7 @@ use crate::{
     catch_up::LoadKey,
     encode::Encoded,
     online::Online,
+    pace::Pace,
     slice::Slice,
     snapshot::Snapshot,
     tail::{Tail, TailLimits},
@@ -66,6 +67,7 @@ pub(crate) struct LiveRoom {
     pub(crate) key: RoomKey,
     pub(crate) hash: RoomHash,
     pub(crate) online: Arc<Online>,
+    pub(crate) pace: Pace,
     /// `None` until the room was filled from the store.
     snapshot: ArcSwapOption<Snapshot>,
     writer: Mutex<Writer>,
@@ -159,6 +161,7 @@ impl LiveRoom {
             hash: key.hash48(),
             key,
             online,
+            pace: Pace::default(),
             snapshot: ArcSwapOption::empty(),
             writer: Mutex::default(),
             listeners: (0..workers).map(|_| Listener::default()).collect(),

@@ -132,7 +132,8 @@ impl Rooms {
     }
 
     pub(crate) fn interval(&self, room: &LiveRoom) -> Duration {
-        self.options.policy.interval(&room.key, room.audience(now_ms()))
+        let now_ms = now_ms();
+        room.pace.interval(now_ms, || self.options.policy.interval(&room.key, room.audience(now_ms)))
     }
 
     /// Whether the node is going down.
