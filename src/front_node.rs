@@ -205,9 +205,9 @@ impl FrontNode {
         let serving = tokio::spawn(ops::serve(
             TcpListener::from_std(ops)?,
             self.handle.clone(),
-            Arc::new(move || {
+            Arc::new(move |text: &mut String| {
                 rooms.refresh_metrics();
-                statistics::refresh_metrics(&stats, &*front.sects);
+                statistics::append_online_users(text, &stats, &*front.sects);
             }),
             Arc::clone(&readiness),
             // Either way the listener ends: by word, or because the node is gone.

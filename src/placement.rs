@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use metrics::{counter, describe_counter};
 use parking_lot::Mutex;
 use room::{
-    ErrorCode, MOVED_ROOMS_MAX, Placed, PlacedBy, Problem, Promotion, Role, RoomKey, Routing, SectName,
+    ErrorCode, MOVED_ROOMS_MAX, Placed, PlacedBy, Problem, Promotion, Role, RoomKey, Routing, Sect, SectName,
     SectTable,
 };
 use sendsvr::Caller;
@@ -63,6 +63,58 @@ pub trait SectService: Send + Sync {
 
     /// Which room lives where, now.
     fn routing(&self) -> Arc<Routing>;
+
+    /// The recvsvrs of a sect, by address: those that are there, and those that the table lists and that are not.
+    fn nodes_of(&self, sect: &Sect) -> Vec<SectNode> {
+        SectNode::of(sect, [])
+    }
+}
+
+/// A recvsvr of a sect.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct SectNode {
+    /// Where other nodes reach it.
+    pub address: Box<str>,
+    /// How it is.
+    pub state: SectNodeState,
+}
+
+/// How a recvsvr of a sect is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum SectNodeState {
+    /// It serves.
+    Up,
+    /// It goes down, and is left.
+    Draining,
+    /// The table lists it, and it is not there.
+    Away,
+}
+
+impl SectNodeState {
+    /// The word for it in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Draining => "draining",
+            Self::Away => "away",
+        }
+    }
+}
+
+impl SectNode {
+    /// The nodes of a sect, by address, of which `present` are there.
+    #[must_use]
+    pub fn of(sect: &Sect, present: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut nodes: Vec<_> = present.into_iter().collect();
+        for address in &sect.nodes {
+            if !nodes.iter().any(|node| node.address == *address) {
+                nodes.push(Self { address: address.clone(), state: SectNodeState::Away });
+            }
+        }
+        nodes.sort_unstable();
+        nodes
+    }
 }
 
 /// Where rooms live, as the process that owns the log keeps it: the table by its file, exceptions by the store's records.
