@@ -21,6 +21,7 @@ mod poll;
 mod process;
 mod retract;
 mod rooms;
+mod sects;
 mod send;
 mod statistics;
 mod statsvr_loss;

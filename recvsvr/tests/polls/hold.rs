@@ -5,7 +5,7 @@ use std::time::Duration;
 use recvsvr::{RecvOptions, Start, now_ms};
 use room::{List, PollPolicy};
 
-use crate::harness::{LONG_MS, Node, Reader, on_node, options, room, until};
+use crate::harness::{LONG_MS, Node, Reader, on_node, options, room, until, within};
 
 fn interval(ms: u64) -> RecvOptions {
     RecvOptions {
@@ -209,5 +209,5 @@ async fn await_poll_after(reader: &mut Reader, interval_ms: u64) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_millis(LONG_MS), asked).await.expect("the interval, in time");
+    within("the interval", asked).await;
 }
