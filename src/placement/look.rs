@@ -46,13 +46,10 @@ pub(super) fn look(
     // The biggest so far, the smallest of them on top.
     let mut biggest: BinaryHeap<Reverse<(u64, RoomKey)>> = BinaryHeap::new();
     let mut observe = |room: &RoomKey, num_users| match promotion.observe(now_ms, routing, room, num_users) {
-        None => {}
         Some(Move::Demote) if routing.is_void_promotion(room) => due.void.push(room.clone()),
-        Some(Move::Demote) => {
-            if due.demoted.len() < MOVES_AT_ONCE {
-                due.demoted.push(room.clone());
-            }
-        }
+        Some(Move::Demote) if due.demoted.len() < MOVES_AT_ONCE => due.demoted.push(room.clone()),
+        // It is asked for again at the next look.
+        Some(Move::Demote) | None => {}
         Some(Move::Promote) => {
             grown += 1;
             let is_bigger = |least: &Reverse<(u64, RoomKey)>| least.0.0 < num_users;

@@ -133,10 +133,11 @@ impl SectTable {
             if sect.weight == 0 {
                 return Err(SectTableError::NoWeight(sect.name.clone()));
             }
-            let twice = |node: &Box<str>| sects[..at].iter().find(|other| other.nodes.contains(node));
-            if let Some((node, other)) = sect.nodes.iter().find_map(|node| twice(node).map(|o| (node, o))) {
-                let (node, sect, other) = (node.clone(), sect.name.clone(), other.name.clone());
-                return Err(SectTableError::NodeTwice { node, sect, other });
+            for node in &sect.nodes {
+                if let Some(other) = sects[..at].iter().find(|other| other.nodes.contains(node)) {
+                    let (node, sect, other) = (node.clone(), sect.name.clone(), other.name.clone());
+                    return Err(SectTableError::NodeTwice { node, sect, other });
+                }
             }
         }
         if !sects.iter().any(|sect| sect.kind == SectKind::Ordinary) {
