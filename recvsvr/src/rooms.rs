@@ -133,7 +133,8 @@ impl Rooms {
 
     pub(crate) fn interval(&self, room: &LiveRoom) -> Duration {
         let now_ms = now_ms();
-        room.pace.interval(now_ms, || self.options.policy.interval(&room.key, room.audience(now_ms)))
+        let users = room.audience(now_ms);
+        room.pace.interval(now_ms, users, || self.options.policy.interval(&room.key, users))
     }
 
     /// Whether the node is going down.
