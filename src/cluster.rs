@@ -56,6 +56,15 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
 }
 
+impl Cluster {
+    /// The recvsvrs that may serve the sect that they name: a table that came after a node may list others for it.
+    pub fn recvsvrs(&self) -> impl Iterator<Item = &Node> {
+        let table = &self.routing.table;
+        let is_admitted = |node: &&Node| table.admit(&node.sect, node.address.as_str()).is_ok();
+        self.nodes.iter().filter(|node| node.role == NodeRole::Recvsvr).filter(is_admitted)
+    }
+}
+
 impl From<NodeRole> for wire::NodeRole {
     fn from(role: NodeRole) -> Self {
         match role {

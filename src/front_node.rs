@@ -207,9 +207,9 @@ impl FrontNode {
         let serving = tokio::spawn(ops::serve_with(
             TcpListener::from_std(ops)?,
             self.handle.clone(),
-            Arc::new(move || {
+            Arc::new(move |text: &mut String| {
                 rooms.refresh_metrics();
-                statistics::refresh_metrics(&stats, &*front.sects);
+                statistics::append_online_users(text, &stats, &*front.sects);
             }),
             Arc::clone(&readiness),
             pressure::routes(Arc::clone(&self.relief)),

@@ -19,10 +19,8 @@ pub const CANARY: &str = "bigroom_canary_seconds";
 pub const CANARY_FAILURES: &str = "bigroom_canary_failures_total";
 /// Proofs of presence: polls of every form, and sends.
 pub const HEARTBEATS: &str = "bigroom_heartbeats_total";
-/// Users who are online, by sect.
+/// Users who are online, by sect: made anew whenever it is asked for.
 pub const ONLINE_USERS: &str = "bigroom_online_users";
-/// The sect of a node that has no others.
-pub const SECT_DEFAULT: &str = "default";
 /// Which step of the pressure ladder the node is on.
 pub const PRESSURE_STEP: &str = "bigroom_pressure_step";
 /// What the node multiplies its intervals by.
@@ -72,8 +70,6 @@ fn describe() {
     counter!(RECONNECTS).absolute(0);
     describe_counter!(HEARTBEATS, "Proofs of presence: polls of every form, and sends");
     counter!(HEARTBEATS).absolute(0);
-    describe_gauge!(ONLINE_USERS, "Users who are online, by sect");
-    gauge!(ONLINE_USERS, "sect" => SECT_DEFAULT).set(0);
     describe_histogram!(CANARY, Unit::Seconds, "From the canary's send to the poll that got it");
     let _ = histogram!(CANARY);
     describe_counter!(CANARY_FAILURES, "Canary rounds that failed");
@@ -105,7 +101,6 @@ mod tests {
             "bigroom_refused_total{code=\"unauthorized\"} 0",
             "bigroom_reconnects_total 0",
             "bigroom_heartbeats_total 0",
-            "bigroom_online_users{sect=\"default\"} 0",
             "bigroom_pressure_step 0",
             "bigroom_load_factor 1",
             "bigroom_event_loop_lag_seconds_count 0",

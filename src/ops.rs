@@ -24,8 +24,9 @@ use crate::metrics::UPKEEP_INTERVAL;
 /// The Prometheus text format's media type.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Brings gauges up to date that are cheaper to read when asked for than to keep.
-pub type Refresh = Arc<dyn Fn() + Send + Sync>;
+/// Brings gauges up to date that are cheaper to read when asked for than to keep, and appends those whose labels come and go to the
+/// Prometheus text.
+pub type Refresh = Arc<dyn Fn(&mut String) + Send + Sync>;
 
 #[derive(Clone)]
 struct Ops {
@@ -92,8 +93,10 @@ fn router(metrics: PrometheusHandle, refresh: Refresh, readiness: Arc<Readiness>
 }
 
 async fn render_metrics(State(ops): State<Ops>) -> Response {
-    (ops.refresh)();
+    let mut appended = String::new();
+    (ops.refresh)(&mut appended);
     let mut text = ops.metrics.render();
+    text.push_str(&appended);
     process::append(&mut text);
     ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
 }

@@ -1,9 +1,9 @@
 //! Where rooms live, in the process that owns the log: the sect table, and the rooms that live elsewhere than it says.
 
 mod kept;
+mod look;
 
 use std::{
-    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -12,26 +12,29 @@ use async_trait::async_trait;
 use metrics::{counter, describe_counter};
 use parking_lot::Mutex;
 use room::{
-    ErrorCode, MOVED_ROOMS_MAX, Move, Placed, PlacedBy, Problem, Promotion, Role, RoomKey, Routing, SectName,
+    ErrorCode, MOVED_ROOMS_MAX, Placed, PlacedBy, Problem, Promotion, Role, RoomKey, Routing, Sect, SectName,
     SectTable,
 };
 use sendsvr::Caller;
 use statsvr::Stats;
-use store::Store;
-use tokio::{sync::watch, time};
+use store::{Store, StoreError};
+use tokio::{
+    sync::{Notify, watch},
+    time,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::kept::Kept;
+use self::{
+    kept::Kept,
+    look::{Due, look},
+};
 use crate::{config::Config, reload::Watched, sects};
 
 const ROOM_MOVES: &str = "bigroom_room_moves_total";
 
 /// How often rooms are looked at that may have grown or shrunk.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Rooms that are promoted or brought back in one look: a crowd of rooms moves over several.
-const MOVES_AT_ONCE: usize = 64;
 
 /// Where a room lives, and why.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,6 +63,58 @@ pub trait SectService: Send + Sync {
 
     /// Which room lives where, now.
     fn routing(&self) -> Arc<Routing>;
+
+    /// The recvsvrs of a sect, by address: those that are there, and those that the table lists and that are not.
+    fn nodes_of(&self, sect: &Sect) -> Vec<SectNode> {
+        SectNode::of(sect, [])
+    }
+}
+
+/// A recvsvr of a sect.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct SectNode {
+    /// Where other nodes reach it.
+    pub address: Box<str>,
+    /// How it is.
+    pub state: SectNodeState,
+}
+
+/// How a recvsvr of a sect is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum SectNodeState {
+    /// It serves.
+    Up,
+    /// It goes down, and is left.
+    Draining,
+    /// The table lists it, and it is not there.
+    Away,
+}
+
+impl SectNodeState {
+    /// The word for it in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Draining => "draining",
+            Self::Away => "away",
+        }
+    }
+}
+
+impl SectNode {
+    /// The nodes of a sect, by address, of which `present` are there.
+    #[must_use]
+    pub fn of(sect: &Sect, present: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut nodes: Vec<_> = present.into_iter().collect();
+        for address in &sect.nodes {
+            if !nodes.iter().any(|node| node.address == *address) {
+                nodes.push(Self { address: address.clone(), state: SectNodeState::Away });
+            }
+        }
+        nodes.sort_unstable();
+        nodes
+    }
 }
 
 /// Where rooms live, as the process that owns the log keeps it: the table by its file, exceptions by the store's records.
@@ -68,18 +123,28 @@ pub struct Placements {
     text: Mutex<Arc<str>>,
     kept: Kept,
     stats: Arc<Stats>,
-    promotion: Mutex<Promotion>,
     /// One change at a time: it is kept before it holds.
     changing: tokio::sync::Mutex<()>,
+    /// There is a reason not to wait for the next look: a new table.
+    look_now: Notify,
+}
+
+/// A room that is to live elsewhere from now on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Change {
+    room: RoomKey,
+    /// Where; `None` for where the table has it.
+    placed: Option<Placed>,
+    /// As the metric shows it.
+    why: &'static str,
 }
 
 impl SectPlaced {
     /// Where `routing` has the room.
     #[must_use]
     pub fn of(routing: &Routing, room: &RoomKey) -> Self {
-        let sect = routing.sect_of(room).name.clone();
-        let by = routing.moved.get(room).filter(|placed| placed.sect == sect).map(|placed| placed.by);
-        Self { sect, by }
+        let by = routing.placed(room).map(|placed| placed.by);
+        Self { sect: routing.sect_of(room).name.clone(), by }
     }
 }
 
@@ -114,8 +179,8 @@ impl Placements {
             text: Mutex::new(text.into()),
             kept,
             stats,
-            promotion: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
+            look_now: Notify::new(),
         });
         let (looking, stop) = (Arc::clone(&placements), stop.clone());
         tokio::spawn(async move {
@@ -124,20 +189,17 @@ impl Placements {
         Ok(placements)
     }
 
-    /// The table's file, to be read again when it changes; `None` if there is none.
-    ///
-    /// # Errors
-    /// If it can't be read.
-    pub fn watched(self: &Arc<Self>, config: &Config) -> anyhow::Result<Option<Watched>> {
-        let Some(path) = &config.sects else { return Ok(None) };
+    /// The table's file, to be read again when it is no longer what the start has read; `None` if there is none.
+    #[must_use]
+    pub fn watched(self: &Arc<Self>, config: &Config) -> Option<Watched> {
+        let path = config.sects.as_ref()?;
         let (placements, name) = (Arc::clone(self), path.display().to_string());
-        let bytes = crate::reload::read(path)?;
-        Ok(Some(Watched::new("sects", vec![(path.clone(), bytes)], move |contents| {
-            let text = std::str::from_utf8(contents[0])?;
-            let table = sects::parse(text, &name).map_err(anyhow::Error::msg)?;
+        let in_use = self.table_text().as_bytes().to_vec();
+        Some(Watched::new("sects", vec![(path.clone(), in_use)], move |contents| {
+            let (text, table) = sects::parse_bytes(contents[0], &name).map_err(anyhow::Error::msg)?;
             placements.replace_table(text, table);
             Ok(())
-        })))
+        }))
     }
 
     fn replace_table(&self, text: &str, table: SectTable) {
@@ -147,6 +209,7 @@ impl Placements {
             *routing = Arc::new(Routing { version: routing.version + 1, table: Arc::new(table), moved });
         });
         info!("sect table taken");
+        self.look_now.notify_one();
     }
 
     /// The table's text, as its file has it; empty for a single sect.
@@ -164,83 +227,92 @@ impl Placements {
     async fn look(&self) {
         let mut ticks = time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        let mut promotion = Promotion::default();
+        let (mut is_failing, mut is_full) = (false, false);
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.look_now.notified() => {}
+            }
             let now_ms = unix_ms();
-            for (room, moved) in self.due(now_ms) {
-                if let Err(error) = self.promote(&room, moved, now_ms).await {
-                    warn!(%room, %error, "room stays where it is: that it moves can't be kept");
+            let due = look(&mut promotion, &self.routing(), now_ms, |observe| {
+                self.stats.snapshots().for_each(|snapshot| observe(&snapshot.room, snapshot.num_users));
+            });
+            if due.without_place > 0 && !is_full {
+                warn!(
+                    rooms = due.without_place,
+                    "rooms are not promoted: {MOVED_ROOMS_MAX} live elsewhere than the sect table says, as many as may; pin rooms in \
+                     the table instead of by the API"
+                );
+            }
+            is_full = due.without_place > 0;
+            let has_void = !due.void.is_empty();
+            match self.move_rooms(due, now_ms).await {
+                Ok(()) => {
+                    is_failing = false;
+                    if has_void {
+                        // Those that are as big as ever go to another VIP sect before their readers have gone home.
+                        self.look_now.notify_one();
+                    }
+                }
+                Err(error) => {
+                    if !is_failing {
+                        warn!(%error, "rooms stay where they are: that they move can't be kept; tried again every second");
+                    }
+                    is_failing = true;
                 }
             }
         }
     }
 
-    /// Which rooms should move now.
-    fn due(&self, now_ms: u64) -> Vec<(RoomKey, Move)> {
-        let routing = self.routing();
-        let mut promotion = self.promotion.lock();
-        promotion.retain(&routing);
-        let mut due = Vec::new();
-        let mut seen = HashSet::new();
-        let mut observe = |room: &RoomKey, num_users| {
-            if due.len() < MOVES_AT_ONCE
-                && let Some(moved) = promotion.observe(now_ms, &routing, room, num_users)
-            {
-                due.push((room.clone(), moved));
-            }
-        };
-        self.stats.snapshots().for_each(|snapshot| {
-            if routing.moved.contains_key(&snapshot.room) {
-                seen.insert(snapshot.room.clone());
-            }
-            observe(&snapshot.room, snapshot.num_users);
-        });
-        for room in routing.moved.keys().filter(|room| !seen.contains(*room)) {
-            observe(room, 0);
-        }
-        due
-    }
-
-    async fn promote(&self, room: &RoomKey, moved: Move, now_ms: u64) -> Result<(), store::StoreError> {
-        let _changing = self.changing.lock().await;
-        let routing = self.routing();
-        // An operator may have been faster.
-        let by = routing.moved.get(room).map(|placed| placed.by);
-        let holds = match moved {
-            Move::Promote => by.is_none() && routing.table.pin_of(room).is_none(),
-            Move::Demote => by == Some(PlacedBy::Promotion),
-        };
-        if !holds {
+    /// Does what a look has found, in one change.
+    async fn move_rooms(&self, due: Due, now_ms: u64) -> Result<(), StoreError> {
+        if due.is_empty() {
             return Ok(());
         }
-        let placed = match moved {
-            Move::Promote => {
-                let Some(vip) = routing.table.vip_home(room) else { return Ok(()) };
-                if routing.moved.len() >= MOVED_ROOMS_MAX {
-                    return Ok(());
-                }
-                Some(Placed { sect: vip.name.clone(), by: PlacedBy::Promotion, since_ms: now_ms })
-            }
-            Move::Demote => None,
-        };
-        self.kept.write(room, placed.as_ref()).await?;
-        let why = if moved == Move::Promote { "promoted" } else { "demoted" };
-        self.set(room, placed, why);
-        Ok(())
+        let _changing = self.changing.lock().await;
+        let routing = self.routing();
+        // An operator or a new table may have been faster.
+        let is_promoted =
+            |room: &RoomKey| routing.moved.get(room).is_some_and(|it| it.by == PlacedBy::Promotion);
+        let void = due.void.into_iter().filter(|room| routing.is_void_promotion(room));
+        let back = void.chain(due.demoted.into_iter().filter(is_promoted));
+        let mut changes: Vec<_> = back.map(|room| Change { room, placed: None, why: "demoted" }).collect();
+        let places = MOVED_ROOMS_MAX.saturating_sub(routing.moved.len() - changes.len());
+        let may_go =
+            |room: &RoomKey| !routing.moved.contains_key(room) && routing.table.pin_of(room).is_none();
+        let promoted = due.promoted.into_iter().filter(may_go).filter_map(|room| {
+            let sect = routing.table.vip_home(&room)?.name.clone();
+            let placed = Placed { sect, by: PlacedBy::Promotion, since_ms: now_ms };
+            Some(Change { room, placed: Some(placed), why: "promoted" })
+        });
+        changes.extend(promoted.take(places));
+        self.change(changes).await
     }
 
-    fn set(&self, room: &RoomKey, placed: Option<Placed>, why: &'static str) {
+    /// Keeps changes, then lets them hold, all at once. The caller holds `changing`.
+    async fn change(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.kept.write(&changes).await?;
         self.routing.send_modify(|routing| {
-            let mut moved: HashMap<_, _> = routing.moved.clone();
-            match placed {
-                Some(placed) => drop(moved.insert(room.clone(), placed)),
-                None => drop(moved.remove(room)),
+            let mut moved = routing.moved.clone();
+            for Change { room, placed, .. } in &changes {
+                match placed {
+                    Some(placed) => drop(moved.insert(room.clone(), placed.clone())),
+                    None => drop(moved.remove(room)),
+                }
             }
-            *routing =
-                Arc::new(Routing { version: routing.version + 1, table: Arc::clone(&routing.table), moved });
+            let table = Arc::clone(&routing.table);
+            *routing = Arc::new(Routing { version: routing.version + 1, table, moved });
         });
-        counter!(ROOM_MOVES, "why" => why).increment(1);
-        info!(%room, sect = %self.routing().sect_of(room).name, why, "room moves");
+        let routing = self.routing();
+        for Change { room, why, .. } in &changes {
+            counter!(ROOM_MOVES, "why" => *why).increment(1);
+            info!(%room, sect = %routing.sect_of(room).name, why, "room moves");
+        }
+        Ok(())
     }
 }
 
@@ -273,12 +345,18 @@ impl SectService for Placements {
                 Some(Placed { sect: sect.name.clone(), by: PlacedBy::Api, since_ms: unix_ms() })
             }
         };
-        self.kept.write(room, placed.as_ref()).await.map_err(|error| {
-            warn!(%room, %error, "room's place can't be kept");
-            Problem::new(ErrorCode::LogUnavailable, "the place can't be kept now: try again")
-        })?;
-        let why = if placed.is_some() { "pinned" } else { "unpinned" };
-        self.set(room, placed, why);
+        let is_so = match (routing.moved.get(room), &placed) {
+            (Some(was), Some(is)) => (&was.sect, was.by) == (&is.sect, is.by),
+            (was, is) => was.is_none() && is.is_none(),
+        };
+        if !is_so {
+            let why = if placed.is_some() { "pinned" } else { "unpinned" };
+            let change = Change { room: room.clone(), placed, why };
+            self.change(vec![change]).await.map_err(|error| {
+                warn!(%room, %error, "room's place can't be kept");
+                Problem::new(ErrorCode::LogUnavailable, "the place can't be kept now: try again")
+            })?;
+        }
         Ok(SectPlaced::of(&self.routing(), room))
     }
 
@@ -290,3 +368,6 @@ impl SectService for Placements {
 fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
+
+#[cfg(test)]
+mod tests;

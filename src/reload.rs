@@ -1,4 +1,4 @@
-//! Files that may change while the server runs: keys and certificates.
+//! Files that may change while the server runs: keys, certificates, the sect table.
 
 use std::{
     convert::Infallible,
@@ -59,7 +59,7 @@ impl Watched {
     }
 
     /// Looks at the files. Contents are compared rather than times, as those lie when files are copied or restored.
-    fn look(&mut self) {
+    pub(crate) fn look(&mut self) {
         let read: io::Result<Vec<_>> = self.files.iter().map(|(path, _)| read(path)).collect();
         let contents = match read {
             Ok(contents) => contents,

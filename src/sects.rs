@@ -90,15 +90,29 @@ pub fn parse(text: &str, file: &str) -> Result<SectTable, String> {
     read().map_err(|error| format!("{file}: {error}"))
 }
 
+/// The text of a file and the table that it describes; `file` is its name, for errors.
+///
+/// # Errors
+/// For bytes that are no text, and as [`parse`].
+pub fn parse_bytes<'a>(bytes: &'a [u8], file: &str) -> Result<(&'a str, SectTable), String> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let good = &bytes[..error.valid_up_to()];
+        let number = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("{file}: line {number}: must be UTF-8 text: byte {} of the file is not", good.len() + 1)
+    })?;
+    Ok((text, parse(text, file)?))
+}
+
 /// The text of a file, checked.
 ///
 /// # Errors
-/// For a file that can't be read, or that [`parse`] refuses.
+/// For a file that can't be read, or that [`parse_bytes`] refuses.
 pub fn read(path: &Path) -> Result<(String, SectTable), ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { key: "sects", path: path.to_owned(), source };
-    let text = String::from_utf8_lossy(&crate::reload::read(path).map_err(unreadable)?).into_owned();
-    let table = parse(&text, &path.display().to_string()).map_err(ConfigError::Contradiction)?;
-    Ok((text, table))
+    let bytes = crate::reload::read(path).map_err(unreadable)?;
+    let (text, table) =
+        parse_bytes(&bytes, &path.display().to_string()).map_err(ConfigError::Contradiction)?;
+    Ok((text.to_owned(), table))
 }
 
 /// What TOML says, in one line, with the place.
@@ -217,6 +231,15 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_no_text_are_refused_with_their_place() {
+        let (text, _) = parse_bytes("[[sect]]\nname = \"a\" # \u{e9}\n".as_bytes(), "f").unwrap();
+        assert!(text.ends_with("\u{e9}\n"));
+        let refused = parse_bytes(b"[[sect]]\nname = \"a\" # \xe9\n", "f").unwrap_err();
+        assert_eq!(refused, "f: line 2: must be UTF-8 text: byte 23 of the file is not");
+        assert!(parse_bytes(b"", "f").unwrap_err().contains("at least one"));
+    }
+
+    #[test]
     fn steps_may_come_in_any_order() {
         let text = "[[sect]]\nname = \"a\"\npolicy = { 10000 = \"1s\", 900 = \"250ms\" }\n";
         let table = parse(text, "f").unwrap();
@@ -264,6 +287,14 @@ mod tests {
             (
                 one("[routing]\npromote_at = 10\ndemote_at = 20"),
                 "f: demote_at = 20 must be at most promote_at = 10",
+            ),
+            (
+                one("[routing]\npromote_at = 10\ndemote_at = 0"),
+                "f: demote_at = 0 must be 1 or more: no room has fewer than 0 users, and none would come back",
+            ),
+            (
+                one("nodes = [\"h:1\"]\n[[sect]]\nname = \"b\"\nnodes = [\"h:2\", \"h:1\"]"),
+                "f: sect \"b\": nodes = \"h:1\" must not be a node of sect \"vip-1\" too",
             ),
             (
                 one("[routing]\ndemote_after = \"5\""),

@@ -69,7 +69,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     };
     let front = Front::new(parts, &config);
     let shutdown = Shutdown::on_signals(config.drain.grace)?;
-    let watched = secrets.watched.into_iter().chain(placements.watched(&config)?).collect();
+    let watched = secrets.watched.into_iter().chain(placements.watched(&config)).collect();
     let _reloader = Reloader::start(watched, RELOAD_INTERVAL);
     let workers = Workers::start(&front, secrets.tls.as_ref(), sockets.public)?;
 

@@ -3,14 +3,13 @@
 mod role;
 
 use std::{
-    collections::HashMap,
+    fmt::Write as _,
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
-use metrics::gauge;
 pub use role::run;
 use room::{Change, List, Notice, NoticeSink, OnlineCounts, OnlineSource, RoomKey};
 use rpc::Security;
@@ -133,16 +132,15 @@ fn remote(address: &str, security: &Security) -> anyhow::Result<(NodeId, Arc<dyn
     Ok((NodeId::new(address), Arc::new(RemoteStatsvr::new(channel, DEADLINE))))
 }
 
-/// Brings the gauges of who is online up to date: call it before they are read.
-pub(crate) fn refresh_metrics(stats: &Stats, sects: &dyn SectService) {
-    let routing = sects.routing();
-    let mut users: HashMap<&str, u64> =
-        routing.table.sects().iter().map(|sect| (sect.name.as_str(), 0)).collect();
-    stats.snapshots().for_each(|snapshot| {
-        *users.entry(routing.sect_of(&snapshot.room).name.as_str()).or_default() += snapshot.num_users;
-    });
-    for (sect, users) in users {
-        gauge!(ONLINE_USERS, "sect" => sect.to_owned()).set(users as f64);
+/// Appends the gauge of who is online to a Prometheus text. It has the sects of the table and no others: those of an earlier table go
+/// with it, which a recorder's gauges would not.
+pub(crate) fn append_online_users(text: &mut String, stats: &Stats, sects: &dyn SectService) {
+    let by_sect = stats.sect_totals(&sects.routing());
+    let head = format!("# HELP {ONLINE_USERS} Users who are online, by sect\n# TYPE {ONLINE_USERS} gauge\n");
+    text.push_str(&head);
+    for (sect, sum) in by_sect {
+        writeln!(text, "{ONLINE_USERS}{{sect=\"{sect}\"}} {}", sum.num_users)
+            .expect("writing to a String does not fail");
     }
 }
 
@@ -169,5 +167,58 @@ impl NoticeSink for Signals {
         for message in messages {
             self.0.signal(&notice.room, Signal { seq: message.seq.0, sent_at_ms: message.sent_at_ms });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use parking_lot::Mutex;
+    use room::{PollPolicy, Problem, Promotions, Routing, Sect, SectKind, SectName, SectTable};
+    use sendsvr::Caller;
+
+    use super::*;
+    use crate::placement::SectPlaced;
+
+    struct Replaceable(Mutex<Arc<Routing>>);
+
+    #[async_trait]
+    impl SectService for Replaceable {
+        async fn set_sect(&self, _: &Caller, _: &RoomKey, _: Option<&str>) -> Result<SectPlaced, Problem> {
+            unreachable!("nobody moves rooms here")
+        }
+
+        fn routing(&self) -> Arc<Routing> {
+            Arc::clone(&self.0.lock())
+        }
+    }
+
+    fn routing(names: &[&str]) -> Arc<Routing> {
+        let sect = |name: &&str| Sect {
+            name: SectName::internal(name),
+            kind: SectKind::Ordinary,
+            weight: 1,
+            policy: PollPolicy::default(),
+            nodes: Vec::new(),
+        };
+        let sects = names.iter().map(sect).collect();
+        let table = SectTable::new(sects, Vec::new(), Promotions::default()).unwrap();
+        Arc::new(Routing { table: Arc::new(table), ..Routing::single() })
+    }
+
+    #[test]
+    fn gauge_has_the_sects_of_the_table_and_no_others() {
+        let settings = StatsSettings { window: Duration::from_secs(30), rooms_max: 9, names_per_room_max: 9 };
+        let stats = Stats::new(Clock::system(), &settings, DEADLINE, []);
+        let sects = Replaceable(Mutex::new(routing(&["a", "b"])));
+        let samples = || {
+            let mut text = String::new();
+            append_online_users(&mut text, &stats, &sects);
+            let declared = "# HELP bigroom_online_users Users who are online, by sect\n# TYPE bigroom_online_users gauge\n";
+            text.strip_prefix(declared).expect("help and type").to_owned()
+        };
+        assert_eq!(samples(), "bigroom_online_users{sect=\"a\"} 0\nbigroom_online_users{sect=\"b\"} 0\n");
+        *sects.0.lock() = routing(&["b"]);
+        assert_eq!(samples(), "bigroom_online_users{sect=\"b\"} 0\n");
     }
 }

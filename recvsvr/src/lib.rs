@@ -18,6 +18,7 @@ mod hold;
 mod live_room;
 mod metrics;
 mod online;
+mod pace;
 mod passed_on;
 mod pressure;
 mod rooms;

@@ -25,6 +25,7 @@ use crate::{
     catch_up::LoadKey,
     encode::Encoded,
     online::Online,
+    pace::Pace,
     slice::Slice,
     snapshot::Snapshot,
     tail::{Tail, TailLimits},
@@ -67,6 +68,7 @@ pub(crate) struct LiveRoom {
     pub(crate) key: RoomKey,
     pub(crate) hash: RoomHash,
     pub(crate) online: Arc<Online>,
+    pub(crate) pace: Pace,
     /// `None` until the room was filled from the store.
     snapshot: ArcSwapOption<Snapshot>,
     writer: Mutex<Writer>,
@@ -179,6 +181,7 @@ impl LiveRoom {
             hash: key.hash48(),
             key,
             online,
+            pace: Pace::default(),
             snapshot: ArcSwapOption::empty(),
             writer: Mutex::default(),
             listeners: (0..workers).map(|_| Listener::default()).collect(),

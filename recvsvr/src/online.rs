@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use room::{OnlineCounts, OnlineSource, RoomKey};
 
 /// How long a look at the source holds (milliseconds). The source itself has news once a second.
-const LOOK_HOLDS_MS: u64 = 200;
+pub(crate) const LOOK_HOLDS_MS: u64 = 200;
 
 /// No count: nobody was counted yet.
 const UNKNOWN: u64 = u64::MAX;

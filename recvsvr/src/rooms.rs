@@ -135,7 +135,10 @@ impl Rooms {
     }
 
     pub(crate) fn interval(&self, room: &LiveRoom) -> Duration {
-        self.pressure.stretched(self.options.policy.interval(&room.key, room.audience(now_ms())))
+        let now_ms = now_ms();
+        let users = room.audience(now_ms);
+        let interval = room.pace.interval(now_ms, users, || self.options.policy.interval(&room.key, users));
+        self.pressure.stretched(interval)
     }
 
     /// What the node does about its load, and where its workers' lag is read.

@@ -43,7 +43,7 @@ pub use problem::{ErrorCode, Problem};
 pub use promotion::{Move, Promotion};
 pub use role::{Identity, Role, RoomPattern, UnknownRole};
 pub use sects::{
-    MOVE_SPREAD, MOVED_ROOMS_MAX, Pin, Placed, PlacedBy, Promotions, Routing, Sect, SectKind, SectName,
-    SectNameError, SectTable, SectTableError, move_after, ranked_nodes, users_per_node,
+    MOVE_SPREAD, MOVED_ROOMS_MAX, NotAdmitted, Pin, Placed, PlacedBy, Promotions, Routing, Sect, SectKind,
+    SectName, SectNameError, SectTable, SectTableError, move_after, ranked_nodes, users_per_node,
 };
 pub use settings::{Retention, RoomSettings, RoomState};

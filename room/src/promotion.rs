@@ -16,8 +16,8 @@ pub enum Move {
 /// Watches how many users rooms have.
 ///
 /// A room that lives in an ordinary sect goes to a VIP sect as soon as it has `promote_at` users. One that is there by promotion comes
-/// back once it has had fewer than `demote_at` for `demote_after` without a break. Rooms that are pinned, by the table or by an
-/// operator, stay. Between the two numbers, nothing moves: a room that grows and shrinks about one of them does not move to and fro.
+/// back once it has had fewer than `demote_at` for `demote_after` without a break, and at once if its promotion no longer counts
+/// ([`Routing::is_void_promotion`]). Rooms that are pinned, by the table or by an operator, stay. Between the two numbers, nothing moves: a room that grows and shrinks about one of them does not move to and fro.
 #[derive(Clone, Default, Debug)]
 pub struct Promotion {
     /// Since when promoted rooms have been below (milliseconds of the caller's clock). At most as many as are promoted.
@@ -27,7 +27,8 @@ pub struct Promotion {
 impl Promotion {
     /// What becomes of a room that has so many users now; a promoted room that nobody is in has 0.
     ///
-    /// Say so again at least every few seconds: between two words the room is taken to be as it was.
+    /// Say so again at least every few seconds: between two words the room is taken to be as it was. A move is asked for again each
+    /// time until it is done.
     pub fn observe(
         &mut self,
         now_ms: u64,
@@ -42,17 +43,16 @@ impl Promotion {
                 None
             }
             Some(PlacedBy::Promotion) => {
+                if routing.is_void_promotion(room) {
+                    return Some(Move::Demote);
+                }
                 if num_users >= promotions.demote_at && promotions.promote_at > 0 {
                     self.below_since.remove(room);
                     return None;
                 }
                 let since = *self.below_since.entry(room.clone()).or_insert(now_ms);
                 let is_over = u128::from(now_ms.saturating_sub(since)) >= promotions.demote_after.as_millis();
-                if !is_over {
-                    return None;
-                }
-                self.below_since.remove(room);
-                Some(Move::Demote)
+                is_over.then_some(Move::Demote)
             }
             None => {
                 let has_grown = promotions.promote_at > 0 && num_users >= promotions.promote_at;
@@ -146,6 +146,37 @@ mod tests {
         let by_api = Placed { sect: SectName::internal("a"), by: PlacedBy::Api, since_ms: 0 };
         placed.moved.insert(room("r"), by_api);
         assert_eq!(promotion.observe(0, &placed, &room("r"), 1_000), None);
+    }
+
+    #[test]
+    fn promotion_that_no_longer_counts_ends_at_once() {
+        let (mut routing, mut promotion) = (routing(PROMOTIONS), Promotion::default());
+        apply(&mut routing, &room("r"), Some(Move::Promote));
+        assert_eq!(promotion.observe(0, &routing, &room("r"), 1_000), None);
+        let only = routing.table.sects()[..1].to_vec();
+        routing.table = Arc::new(SectTable::new(only, Vec::new(), PROMOTIONS).unwrap());
+        assert_eq!(promotion.observe(1, &routing, &room("r"), 1_000), Some(Move::Demote));
+        apply(&mut routing, &room("r"), Some(Move::Demote));
+        assert_eq!(promotion.observe(2, &routing, &room("r"), 1_000), None, "there is no sect to go to");
+    }
+
+    #[test]
+    fn move_is_asked_for_until_it_is_done() {
+        let (mut routing, mut promotion) = (routing(PROMOTIONS), Promotion::default());
+        apply(&mut routing, &room("r"), Some(Move::Promote));
+        assert_eq!(promotion.observe(0, &routing, &room("r"), 0), None);
+        for at_ms in [10_000, 11_000] {
+            assert_eq!(promotion.observe(at_ms, &routing, &room("r"), 0), Some(Move::Demote));
+        }
+        assert_eq!(
+            promotion.observe(12_000, &routing, &room("r"), 60),
+            None,
+            "it has filled again meanwhile"
+        );
+        assert_eq!(promotion.observe(13_000, &routing, &room("r"), 0), None);
+        apply(&mut routing, &room("r"), Some(Move::Demote));
+        promotion.retain(&routing);
+        assert!(promotion.below_since.is_empty());
     }
 
     #[test]

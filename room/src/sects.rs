@@ -6,7 +6,7 @@ mod table;
 use std::{collections::HashMap, fmt, sync::Arc};
 
 pub use place::{MOVE_SPREAD, move_after, ranked_nodes, users_per_node};
-pub use table::{Pin, Promotions, SectTable, SectTableError};
+pub use table::{NotAdmitted, Pin, Promotions, SectTable, SectTableError};
 
 use crate::{PollPolicy, RoomId, RoomKey};
 
@@ -84,7 +84,7 @@ pub struct Sect {
     pub weight: u32,
     /// How often its viewers are answered.
     pub policy: PollPolicy,
-    /// Its recvsvrs, `host:port` each; where there are none, those that have registered.
+    /// Its recvsvrs, `host:port` each, as they advertise themselves; where there are none, those that register for it.
     pub nodes: Vec<Box<str>>,
 }
 
@@ -140,11 +140,43 @@ impl Routing {
         Self { version: 0, table: Arc::new(SectTable::single()), moved: HashMap::new() }
     }
 
-    /// The sect that the room lives in. A place in a sect that the table no longer has does not count.
+    /// The sect that the room lives in.
+    ///
+    /// An operator's word counts most, then the table's pins, then a promotion, then the hash. A place in a sect that the table
+    /// no longer has does not count.
     #[must_use]
     pub fn sect_of(&self, room: &RoomKey) -> &Sect {
-        let moved = self.moved.get(room).and_then(|placed| self.table.sect(placed.sect.as_str()));
-        moved.unwrap_or_else(|| self.table.home(room))
+        self.place_of(room).map_or_else(|| self.table.home(room), |(sect, _)| sect)
+    }
+
+    /// The exception by which the room lives where it does; `None` if the table alone says where.
+    #[must_use]
+    pub fn placed(&self, room: &RoomKey) -> Option<&Placed> {
+        self.place_of(room).map(|(_, placed)| placed)
+    }
+
+    /// Whether the room is marked as promoted and that does not count: its sect is gone or is none for promoted rooms any more, or
+    /// the table pins the room.
+    #[must_use]
+    pub fn is_void_promotion(&self, room: &RoomKey) -> bool {
+        self.moved
+            .get(room)
+            .is_some_and(|placed| placed.by == PlacedBy::Promotion && self.counting(room, placed).is_none())
+    }
+
+    fn place_of(&self, room: &RoomKey) -> Option<(&Sect, &Placed)> {
+        let placed = self.moved.get(room)?;
+        Some((self.counting(room, placed)?, placed))
+    }
+
+    /// The sect of an exception that counts.
+    fn counting(&self, room: &RoomKey, placed: &Placed) -> Option<&Sect> {
+        let sect = self.table.sect(placed.sect.as_str())?;
+        let counts = match placed.by {
+            PlacedBy::Api => true,
+            PlacedBy::Promotion => sect.kind == SectKind::Vip && self.table.pin_of(room).is_none(),
+        };
+        counts.then_some(sect)
     }
 }
 

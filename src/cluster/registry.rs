@@ -24,6 +24,8 @@ const NODES_MAX: usize = 10_000;
 /// The nodes that have joined, each for as long as its stream lives.
 pub struct Registry {
     nodes: Mutex<BTreeMap<Box<str>, Joined>>,
+    /// Nodes that may not join, and why: they try again and again, and the log has it once. At most [`NODES_MAX`].
+    refused: Mutex<BTreeMap<Box<str>, Box<str>>>,
     leases: AtomicU64,
     began: Instant,
     changed: watch::Sender<u64>,
@@ -53,6 +55,7 @@ impl Registry {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             nodes: Mutex::default(),
+            refused: Mutex::default(),
             leases: AtomicU64::new(1),
             began: Instant::now(),
             changed: watch::Sender::new(0),
@@ -71,10 +74,26 @@ impl Registry {
             return Err(RegistryFull);
         }
         info!(node = %node.name, role = ?node.role, sect = %node.sect, address = %node.address, "node joined");
+        self.refused.lock().remove(&node.name);
         nodes.insert(node.name.clone(), Joined { node, lease: number });
         drop(nodes);
         self.tell();
         Ok(lease)
+    }
+
+    /// A node may not join. It is logged once, until the reason is another one or the node has joined. Returns whether it was.
+    pub fn refused(&self, node: &Node, why: &str) -> bool {
+        let mut refused = self.refused.lock();
+        if refused.get(&node.name).is_some_and(|said| **said == *why) {
+            return false;
+        }
+        if refused.len() >= NODES_MAX {
+            refused.clear();
+        }
+        refused.insert(node.name.clone(), why.into());
+        drop(refused);
+        warn!(node = %node.name, sect = %node.sect, address = %node.address, why, "node is refused");
+        true
     }
 
     /// All nodes, by name.

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use proto::internal::{self as wire, cluster_service_client::ClusterServiceClient};
-use room::{ErrorCode, PlacedBy, Problem, RoomKey, Routing, SectName};
+use room::{ErrorCode, PlacedBy, Problem, RoomKey, Routing, Sect, SectName};
 use rpc::{Idempotence, Peer, RetryBudget};
 use sendsvr::Caller;
 use tonic::Response;
 
 use super::{Membership, server::refusal};
 use crate::{
-    placement::{SectPlaced, SectService},
+    placement::{SectNode, SectNodeState, SectPlaced, SectService},
     statistics::DEADLINE,
 };
 
@@ -20,13 +20,20 @@ pub struct RemoteSects {
     membership: Arc<Membership>,
     peers: [Arc<Peer>; 1],
     budget: RetryBudget,
+    /// Until the sendsvr has told.
+    unknown: Arc<Routing>,
 }
 
 impl RemoteSects {
     /// What `membership` hears of, and the sendsvr for changes.
     #[must_use]
     pub fn new(membership: Arc<Membership>, sendsvr: Arc<Peer>) -> Self {
-        Self { membership, peers: [sendsvr], budget: RetryBudget::default() }
+        Self {
+            membership,
+            peers: [sendsvr],
+            budget: RetryBudget::default(),
+            unknown: Arc::new(Routing::single()),
+        }
     }
 
     /// Puts a message into the room of this node's canary.
@@ -78,8 +85,18 @@ impl SectService for RemoteSects {
     }
 
     fn routing(&self) -> Arc<Routing> {
-        self.membership
-            .cluster()
-            .map_or_else(|| Arc::new(Routing::single()), |cluster| Arc::clone(&cluster.routing))
+        let cluster = self.membership.cluster();
+        Arc::clone(cluster.as_ref().map_or(&self.unknown, |cluster| &cluster.routing))
+    }
+
+    fn nodes_of(&self, sect: &Sect) -> Vec<SectNode> {
+        let cluster = self.membership.cluster();
+        let recvsvrs = cluster.iter().flat_map(|cluster| cluster.recvsvrs());
+        let of_sect = recvsvrs.filter(|node| *node.sect == *sect.name.as_str());
+        let present = of_sect.map(|node| SectNode {
+            address: node.address.as_str().into(),
+            state: if node.is_draining { SectNodeState::Draining } else { SectNodeState::Up },
+        });
+        SectNode::of(sect, present)
     }
 }

@@ -11,7 +11,7 @@ use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Cluster, Membership, Node, NodeRole};
+use super::{Cluster, Membership, Node};
 
 /// How often rooms are looked at that have grown or shrunk since they got their nodes.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -52,7 +52,7 @@ impl Upstreams for OneUpstream {
 ///
 /// In a sect a room is followed on few nodes while it is small, on all when it is big, and each proxy takes one of them. Nodes
 /// that drain come behind all others of the sect, and nodes of other sects last: they can serve any room, and a sect without a
-/// node would be a room without a voice.
+/// node would be a room without a voice. A node that the table does not admit to its sect serves nothing.
 pub struct Routes {
     /// This proxy's name.
     own: Box<str>,
@@ -105,10 +105,7 @@ impl Routes {
     fn learn(&self, cluster: Arc<Cluster>, security: &Security) {
         let before = self.known.load();
         let mut known = Known { cluster: Some(Arc::clone(&cluster)), ..Known::default() };
-        for Node { role, sect, address, is_draining, .. } in &cluster.nodes {
-            if *role != NodeRole::Recvsvr {
-                continue;
-            }
+        for Node { sect, address, is_draining, .. } in cluster.recvsvrs() {
             let peer = match before.peers.get(address) {
                 Some(peer) => Ok(Arc::clone(peer)),
                 None => Peer::new(address, security),

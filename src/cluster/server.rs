@@ -16,7 +16,7 @@ use sendsvr::{
 use tokio::{sync::mpsc, time};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Node, Registry, registry::Lease};
+use super::{Node, NodeRole, Registry, registry::Lease};
 use crate::{
     canary,
     placement::{Placements, SectService as _},
@@ -67,6 +67,19 @@ fn node(report: wire::NodeReport) -> Result<Node, Malformed> {
     .try_into()
 }
 
+/// Refuses a recvsvr that may not serve its sect.
+fn admit(registry: &Registry, placements: &Placements, node: &Node) -> Result<(), Status> {
+    if node.role != NodeRole::Recvsvr {
+        return Ok(());
+    }
+    let table = Arc::clone(&placements.routing().table);
+    table.admit(&node.sect, node.address.as_str()).map_err(|refused| {
+        let why = refused.to_string();
+        registry.refused(node, &why);
+        Status::failed_precondition(why)
+    })
+}
+
 /// The cluster as it is now.
 fn state(registry: &Registry, placements: &Placements, version: u64) -> wire::ClusterState {
     let routing = placements.routing();
@@ -96,15 +109,7 @@ impl generated::ClusterService for ClusterServer {
         let mut reports = request.into_inner();
         let first = reports.message().await?.ok_or_else(|| refuse(Malformed("name")))?;
         let first = node(first).map_err(refuse)?;
-        let table = Arc::clone(&self.placements.routing().table);
-        if first.role == super::NodeRole::Recvsvr && table.sect(&first.sect).is_none() {
-            let names: Vec<_> = table.sects().iter().map(|sect| sect.name.as_str()).collect();
-            return Err(Status::failed_precondition(format!(
-                "cluster.sect = {:?}: the sendsvr's sect table has {}",
-                first.sect,
-                names.join(", ")
-            )));
-        }
+        admit(&self.registry, &self.placements, &first)?;
         let lease = self.registry.join(first).map_err(|full| Status::resource_exhausted(full.to_string()))?;
         let (states, outgoing) = mpsc::channel(1);
         tokio::spawn(live(lease, reports, Arc::clone(&self.registry), Arc::clone(&self.placements), states));
@@ -153,7 +158,11 @@ async fn live(
     let hear = async {
         while let Ok(Ok(Some(report))) = time::timeout(SILENCE_MAX, reports.message()).await {
             match node(report) {
-                Ok(node) => lease.renew(node),
+                // The table may have changed since it joined.
+                Ok(node) => match admit(&registry, &placements, &node) {
+                    Ok(()) => lease.renew(node),
+                    Err(refused) => return Some(refused),
+                },
                 Err(malformed) => return Some(refuse(malformed)),
             }
         }

@@ -24,7 +24,7 @@ async fn served() -> Served {
     let metrics = PrometheusBuilder::new().build_recorder().handle();
     let (ready, ended) = (Arc::clone(&readiness), end.clone());
     let task = tokio::spawn(async move {
-        serve(listener, metrics, Arc::new(|| {}), ready, ended.cancelled_owned()).await
+        serve(listener, metrics, Arc::new(|_: &mut String| {}), ready, ended.cancelled_owned()).await
     });
     Served { address, readiness, end, task }
 }

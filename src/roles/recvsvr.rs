@@ -79,7 +79,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         let health = Arc::clone(&log);
         let readiness = Arc::new(Readiness::new(move || health.health().map_err(|error| error.to_string())));
         let shown = Arc::clone(&rooms);
-        let ops = serve_ops(sockets.ops, handle, Arc::new(move || shown.refresh_metrics()), &readiness)?;
+        let ops = serve_ops(
+            sockets.ops,
+            handle,
+            Arc::new(move |_: &mut String| shown.refresh_metrics()),
+            &readiness,
+        )?;
 
         let mut services = Routes::builder();
         let passed_on = Arc::new(PassedOn::new(Arc::clone(&rooms)));

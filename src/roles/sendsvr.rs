@@ -58,13 +58,14 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             &stop,
         )
         .await?;
-        let _reloader = Reloader::start(placements.watched(config)?.into_iter().collect(), RELOAD_INTERVAL);
+        let _reloader = Reloader::start(placements.watched(config).into_iter().collect(), RELOAD_INTERVAL);
         let registry = Registry::new();
         let health = Arc::clone(&store);
         let readiness = Arc::new(Readiness::new(move || health.health().map_err(|error| error.to_string())));
         let stats = Arc::clone(statistics.stats());
         let shown = Arc::clone(&placements);
-        let refresh = Arc::new(move || statistics::refresh_metrics(&stats, &*shown));
+        let refresh =
+            Arc::new(move |text: &mut String| statistics::append_online_users(text, &stats, &*shown));
         let ops = serve_ops(sockets.ops, handle, refresh, &readiness)?;
 
         let mut services = Routes::builder();

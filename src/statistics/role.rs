@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tracing::{info, warn};
 
-use super::{DEADLINE, refresh_metrics, remote, settings, work};
+use super::{DEADLINE, append_online_users, remote, settings, work};
 use crate::{
     canary::CANARY_INTERVAL,
     config::Config,
@@ -71,10 +71,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         let readiness = Arc::new(Readiness::new(move || health.health().map_err(|error| error.to_string())));
         let stop = shutdown.token();
         let shown = Arc::clone(&stats);
+        let one_sect = OneSect(Arc::new(Routing::single()));
         let ops = tokio::spawn(ops::serve(
             TcpListener::from_std(ops)?,
             handle,
-            Arc::new(move || refresh_metrics(&shown, &OneSect)),
+            Arc::new(move |text: &mut String| append_online_users(text, &shown, &one_sect)),
             Arc::clone(&readiness),
             stop.clone().cancelled_owned(),
         ));
@@ -100,7 +101,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 }
 
 /// A statsvr counts rooms, and does not know where they live: its own metrics show all under one name.
-struct OneSect;
+struct OneSect(Arc<Routing>);
 
 #[async_trait]
 impl SectService for OneSect {
@@ -109,7 +110,7 @@ impl SectService for OneSect {
     }
 
     fn routing(&self) -> Arc<Routing> {
-        Arc::new(Routing::single())
+        Arc::clone(&self.0)
     }
 }
 

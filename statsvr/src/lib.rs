@@ -39,6 +39,7 @@ mod stats;
 mod statsvr;
 mod takeover;
 mod ticks;
+mod totals;
 mod unique;
 mod window;
 
@@ -57,8 +58,9 @@ pub use nodes::{Node, NodeId, Nodes, Placement};
 pub use reach::Spread;
 pub use service::{Report, RoomReport, RoomShare, StatsService, Updates, Viewer, ViewersQuery};
 pub use settings::{StatsSettings, WINDOW_DEFAULT};
-pub use snapshot::{RoomCell, RoomSnapshot, Snapshots, Totals, Update};
+pub use snapshot::{RoomCell, RoomSnapshot, Snapshots, Update};
 pub use split::{SplitCounts, SplitReach};
 pub use stats::{Reached, Stats, VIEWERS_LIMIT_MAX, ViewersPage};
 pub use statsvr::Statsvr;
+pub use totals::{SectTotals, Totals};
 pub use unique::{EXACT_MAX, UniqueCount, UniqueError, UniqueViewers};

@@ -10,9 +10,9 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
-use room::{AppId, RoomKey};
+use room::{AppId, RoomKey, Routing, SectName};
 
-use crate::{Layout, NodeId, Standing, nodes::room_hash};
+use crate::{Layout, NodeId, SectTotals, Standing, Totals, nodes::room_hash, totals::Sums};
 
 /// Parts of the table, so that rooms that come and go make little of it anew.
 const PARTS: usize = 256;
@@ -91,27 +91,7 @@ pub struct Snapshots {
     parts: Box<[ArcSwap<Part>]>,
     /// By node; also what writers take turns by.
     sources: Mutex<HashMap<NodeId, Arc<Source>>>,
-    totals: ArcSwap<(u64, HashMap<AppId, Arc<Totals>>)>,
-}
-
-/// Sums over the rooms of an app.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Totals {
-    /// Sum of the rooms' users: who is in two rooms counts in both.
-    pub num_users: u64,
-    /// Sum of the rooms' clients.
-    pub num_clients: u64,
-    /// Rooms with anybody in them.
-    pub num_rooms: u64,
-    /// The rooms, most users first; [`Totals::ROOMS_MAX`] at most.
-    pub rooms: Vec<Arc<RoomSnapshot>>,
-    /// When this was so (Unix milliseconds).
-    pub as_of_ms: u64,
-}
-
-impl Totals {
-    /// Most rooms that are ranked.
-    pub const ROOMS_MAX: usize = 1_000;
+    sums: ArcSwapOption<Sums>,
 }
 
 impl Default for Snapshots {
@@ -119,7 +99,7 @@ impl Default for Snapshots {
         Self {
             parts: (0..PARTS).map(|_| ArcSwap::default()).collect(),
             sources: Mutex::default(),
-            totals: ArcSwap::default(),
+            sums: ArcSwapOption::empty(),
         }
     }
 }
@@ -220,42 +200,29 @@ impl Snapshots {
         }
     }
 
-    /// The sums of an app, at most a second old: whoever asks first makes them for all.
+    /// The sums of an app, at most a second old, by where `routing` has the rooms.
     #[must_use]
-    pub fn totals(&self, app: &AppId, now_ms: u64) -> Arc<Totals> {
-        let known = self.totals.load();
-        if known.0 != 0 && now_ms.saturating_sub(known.0) < 1_000 {
-            return known
-                .1
-                .get(app)
-                .cloned()
-                .unwrap_or_else(|| Arc::new(Totals { as_of_ms: known.0, ..Totals::default() }));
-        }
-        let made = Arc::new((now_ms.max(1), self.sum_up(now_ms)));
-        self.totals.store(Arc::clone(&made));
-        made.1.get(app).cloned().unwrap_or_else(|| Arc::new(Totals { as_of_ms: now_ms, ..Totals::default() }))
+    pub fn totals(&self, app: &AppId, routing: &Arc<Routing>, now_ms: u64) -> Arc<Totals> {
+        self.sums(routing, now_ms).of_app(app)
     }
 
-    fn sum_up(&self, now_ms: u64) -> HashMap<AppId, Arc<Totals>> {
+    /// The sums of all apps by sect, at most a second old, in the order of the table.
+    #[must_use]
+    pub fn sect_totals(&self, routing: &Arc<Routing>, now_ms: u64) -> Vec<(SectName, SectTotals)> {
+        self.sums(routing, now_ms).by_sect()
+    }
+
+    /// Whoever asks first makes them for all.
+    fn sums(&self, routing: &Arc<Routing>, now_ms: u64) -> Arc<Sums> {
+        if let Some(known) = self.sums.load_full().filter(|known| known.hold(now_ms, routing)) {
+            return known;
+        }
         let oldest_word =
             self.sources.lock().values().map(|source| source.as_of_ms.load(Ordering::Relaxed)).min();
         let as_of_ms = oldest_word.unwrap_or(now_ms);
-        let mut apps: HashMap<AppId, Totals> = HashMap::new();
-        self.for_each(|snapshot| {
-            let totals = apps.entry(snapshot.room.app.clone()).or_default();
-            totals.num_users += snapshot.num_users;
-            totals.num_clients += snapshot.num_clients;
-            totals.num_rooms += u64::from(snapshot.num_users > 0);
-            totals.rooms.push(Arc::clone(snapshot));
-        });
-        let rank = |mut totals: Totals| {
-            totals.rooms.sort_unstable_by(|a, b| {
-                b.num_users.cmp(&a.num_users).then_with(|| a.room.room.cmp(&b.room.room))
-            });
-            totals.rooms.truncate(Totals::ROOMS_MAX);
-            Arc::new(Totals { as_of_ms, ..totals })
-        };
-        apps.into_iter().map(|(app, totals)| (app, rank(totals))).collect()
+        let made = Arc::new(Sums::new(now_ms, as_of_ms, routing, |add| self.for_each(add)));
+        self.sums.store(Some(Arc::clone(&made)));
+        made
     }
 
     /// Forgets the time of a node that has gone for good.
@@ -266,7 +233,7 @@ impl Snapshots {
 
 #[cfg(test)]
 mod tests {
-    use room::RoomId;
+    use room::{Placed, PlacedBy, PollPolicy, Promotions, RoomId, Sect, SectKind, SectTable};
 
     use super::*;
 
@@ -322,12 +289,58 @@ mod tests {
         let snapshots = Snapshots::default();
         let rooms = (0..1_500).map(|n| snapshot(&format!("r{n}"), n, 1_000)).collect();
         snapshots.apply(&update("a", 1_000, rooms, vec![]));
-        let totals = snapshots.totals(&AppId::default(), 5_000);
+        let routing = Arc::new(Routing::single());
+        let totals = snapshots.totals(&AppId::default(), &routing, 5_000);
         assert_eq!((totals.num_users, totals.num_rooms), ((0..1_500).sum(), 1_499));
         assert_eq!((totals.rooms.len(), totals.rooms[0].num_users), (Totals::ROOMS_MAX, 1_499));
         snapshots.apply(&update("a", 1_000, vec![snapshot("r7", 9_999, 1_000)], vec![]));
-        assert_eq!(snapshots.totals(&AppId::default(), 5_900).rooms[0].num_users, 1_499, "within a second");
-        assert_eq!(snapshots.totals(&AppId::default(), 6_000).rooms[0].num_users, 9_999);
-        assert_eq!(snapshots.totals(&AppId::internal("other"), 6_000).num_users, 0);
+        assert_eq!(
+            snapshots.totals(&AppId::default(), &routing, 5_900).rooms[0].num_users,
+            1_499,
+            "within a second"
+        );
+        assert_eq!(snapshots.totals(&AppId::default(), &routing, 6_000).rooms[0].num_users, 9_999);
+        assert_eq!(snapshots.totals(&AppId::internal("other"), &routing, 6_000).num_users, 0);
+    }
+
+    #[test]
+    fn totals_by_sect_follow_the_routing_at_once() {
+        let snapshots = Snapshots::default();
+        let other_app = RoomSnapshot {
+            room: RoomKey::new(AppId::internal("other"), RoomId::internal("x")),
+            ..RoomSnapshot::clone(&snapshot("x", 7, 1_000))
+        };
+        let rooms = vec![snapshot("r", 5, 1_000), snapshot("s", 2, 1_000), snapshot("left", 0, 1_000)];
+        snapshots.apply(&update("a", 1_000, rooms, vec![]));
+        snapshots.apply(&update("a", 1_000, vec![Arc::new(other_app)], vec![]));
+        let sect = |name: &str, kind| Sect {
+            name: SectName::internal(name),
+            kind,
+            weight: 1,
+            policy: PollPolicy::default(),
+            nodes: Vec::new(),
+        };
+        let sects = vec![sect("a", SectKind::Ordinary), sect("vip", SectKind::Vip)];
+        let table = Arc::new(SectTable::new(sects, Vec::new(), Promotions::default()).unwrap());
+        let all_home = Arc::new(Routing { version: 1, table, moved: HashMap::new() });
+        let by_api = Placed { sect: SectName::internal("vip"), by: PlacedBy::Api, since_ms: 0 };
+        let moved = [(room("r"), by_api)].into();
+        let one_moved = Arc::new(Routing { version: 2, moved, ..Routing::clone(&all_home) });
+        let of = |routing: &Arc<Routing>| {
+            let totals = snapshots.totals(&AppId::default(), routing, 5_000);
+            assert_eq!((totals.num_users, totals.num_clients, totals.num_rooms), (7, 10, 2));
+            ["a", "vip"].map(|name| {
+                let SectTotals { num_users, num_clients, num_rooms } = totals.sect(&SectName::internal(name));
+                (num_users, num_clients, num_rooms)
+            })
+        };
+        assert_eq!(of(&all_home), [(7, 10, 2), (0, 0, 0)]);
+        assert_eq!(of(&one_moved), [(2, 4, 1), (5, 6, 1)]);
+        let users = |routing: &Arc<Routing>| -> Vec<_> {
+            let sects = snapshots.sect_totals(routing, 5_000).into_iter();
+            sects.map(|(name, sum)| (name.as_str().to_owned(), sum.num_users)).collect()
+        };
+        assert_eq!(users(&one_moved), [("a".to_owned(), 9), ("vip".to_owned(), 5)], "of all apps");
+        assert_eq!(users(&Arc::new(Routing::single())), [("default".to_owned(), 14)]);
     }
 }

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use futures_util::future;
 use parking_lot::Mutex;
-use room::{AppId, RoomKey, UserId};
+use room::{AppId, RoomKey, Routing, SectName, UserId};
 use tokio::{
     sync::{Notify, mpsc},
     time::timeout,
@@ -17,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::sending::Outgoing;
 use crate::{
-    Clock, Node, NodeId, Nodes, Placement, Report, RoomCell, RoomShare, RoomSnapshot, Series, SeriesRange,
-    Signal, Snapshots, SplitId, SplitReach, Standing, StatsError, StatsService, StatsSettings, Totals,
-    UserHash, Viewer, ViewersQuery, collector::Closings, metrics::Metrics, takeover::MESSAGES_AT_ONCE,
+    Clock, Node, NodeId, Nodes, Placement, Report, RoomCell, RoomShare, RoomSnapshot, SectTotals, Series,
+    SeriesRange, Signal, Snapshots, SplitId, SplitReach, Standing, StatsError, StatsService, StatsSettings,
+    Totals, UserHash, Viewer, ViewersQuery, collector::Closings, metrics::Metrics,
+    takeover::MESSAGES_AT_ONCE,
 };
 
 /// Waits between attempts to reach a node: doubled from the first to the last.
@@ -182,10 +183,16 @@ impl Stats {
         self.snapshots.cell(room)
     }
 
-    /// The sums of an app and its busiest rooms, at most a second old.
+    /// The sums of an app and its busiest rooms, at most a second old; those of its sects by where `routing` has the rooms.
     #[must_use]
-    pub fn totals(&self, app: &AppId) -> Arc<Totals> {
-        self.snapshots.totals(app, self.clock.now_ms())
+    pub fn totals(&self, app: &AppId, routing: &Arc<Routing>) -> Arc<Totals> {
+        self.snapshots.totals(app, routing, self.clock.now_ms())
+    }
+
+    /// The sums of all apps by sect, at most a second old, in the order of the table.
+    #[must_use]
+    pub fn sect_totals(&self, routing: &Arc<Routing>) -> Vec<(SectName, SectTotals)> {
+        self.snapshots.sect_totals(routing, self.clock.now_ms())
     }
 
     /// One page of who is online, by user id, at most `limit` (1 to [`VIEWERS_LIMIT_MAX`]).

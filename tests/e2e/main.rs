@@ -22,6 +22,7 @@ mod pressure;
 mod process;
 mod retract;
 mod rooms;
+mod sects;
 mod send;
 mod statistics;
 mod statsvr_loss;

@@ -21,7 +21,7 @@ pub struct Pin {
 pub struct Promotions {
     /// From so many users on a room moves to a VIP sect; 0 for never.
     pub promote_at: u64,
-    /// Below so many it comes back; at most `promote_at`.
+    /// Below so many it comes back; at least 1, at most `promote_at`.
     pub demote_at: u64,
     /// It comes back once it has been below for so long without a break.
     pub demote_after: Duration,
@@ -62,6 +62,19 @@ pub enum SectTableError {
         /// The sect that is not there.
         sect: SectName,
     },
+    /// It would be in two sects.
+    #[error("sect {sect:?}: nodes = {node:?} must not be a node of sect {other:?} too")]
+    NodeTwice {
+        /// Its address.
+        node: Box<str>,
+        /// The second sect that lists it.
+        sect: SectName,
+        /// The first one.
+        other: SectName,
+    },
+    /// Rooms that were promoted would never come back.
+    #[error("demote_at = 0 must be 1 or more: no room has fewer than 0 users, and none would come back")]
+    NeverDemotes,
     /// Rooms would move to and fro.
     #[error("demote_at = {demote_at} must be at most promote_at = {promote_at}")]
     DemoteAbovePromote {
@@ -69,6 +82,41 @@ pub enum SectTableError {
         demote_at: u64,
         /// As given.
         promote_at: u64,
+    },
+}
+
+/// Why a recvsvr does not serve the sect that it names.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdmitted {
+    /// There is no such sect.
+    #[error("cluster.sect = {sect:?}: the sendsvr's sect table has {sects}")]
+    UnknownSect {
+        /// What it names.
+        sect: String,
+        /// Those that there are.
+        sects: String,
+    },
+    /// The sect lists its nodes.
+    #[error(
+        "cluster.sect = {sect:?}: sect {sect:?} has its nodes listed in the sect table, and {address} is not one of them: list it there, or advertise the address that is listed"
+    )]
+    NotListed {
+        /// What it names.
+        sect: String,
+        /// Where it is reached.
+        address: String,
+    },
+    /// It is listed for another one.
+    #[error(
+        "cluster.sect = {sect:?}: {address} is listed in the sect table as a node of sect {other:?}: start it with that one, or take it off the list"
+    )]
+    ListedElsewhere {
+        /// What it names.
+        sect: String,
+        /// Where it is reached.
+        address: String,
+        /// Who lists it.
+        other: SectName,
     },
 }
 
@@ -85,6 +133,12 @@ impl SectTable {
             if sect.weight == 0 {
                 return Err(SectTableError::NoWeight(sect.name.clone()));
             }
+            for node in &sect.nodes {
+                if let Some(other) = sects[..at].iter().find(|other| other.nodes.contains(node)) {
+                    let (node, sect, other) = (node.clone(), sect.name.clone(), other.name.clone());
+                    return Err(SectTableError::NodeTwice { node, sect, other });
+                }
+            }
         }
         if !sects.iter().any(|sect| sect.kind == SectKind::Ordinary) {
             return Err(SectTableError::NoOrdinarySect);
@@ -96,6 +150,9 @@ impl SectTable {
         let Promotions { promote_at, demote_at, .. } = promotions;
         if promote_at > 0 && demote_at > promote_at {
             return Err(SectTableError::DemoteAbovePromote { demote_at, promote_at });
+        }
+        if promote_at > 0 && demote_at == 0 {
+            return Err(SectTableError::NeverDemotes);
         }
         Ok(Self { sects, pins, promotions })
     }
@@ -129,6 +186,31 @@ impl SectTable {
     #[must_use]
     pub fn pins(&self) -> &[Pin] {
         &self.pins
+    }
+
+    /// Whether the recvsvr that is reached at `address` may serve the sect: one that lists nodes has no others, and a node that is
+    /// listed serves no other sect.
+    ///
+    /// # Errors
+    /// [`NotAdmitted`], with what to do.
+    pub fn admit(&self, sect: &str, address: &str) -> Result<(), NotAdmitted> {
+        let has = |sect: &Sect| sect.nodes.iter().any(|node| **node == *address);
+        let Some(wanted) = self.sect(sect) else {
+            let sects: Vec<_> = self.sects.iter().map(|sect| sect.name.as_str()).collect();
+            return Err(NotAdmitted::UnknownSect { sect: sect.to_owned(), sects: sects.join(", ") });
+        };
+        if has(wanted) {
+            return Ok(());
+        }
+        let (sect, address) = (sect.to_owned(), address.to_owned());
+        match self.sects.iter().find(|other| has(other)) {
+            Some(other) => {
+                let other = other.name.clone();
+                Err(NotAdmitted::ListedElsewhere { sect, address, other })
+            }
+            None if wanted.nodes.is_empty() => Ok(()),
+            None => Err(NotAdmitted::NotListed { sect, address }),
+        }
     }
 
     /// When rooms move by themselves.

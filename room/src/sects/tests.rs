@@ -70,6 +70,39 @@ fn pins_hold_before_hashes_and_exceptions_before_pins() {
     let routing = Routing { version: 1, table, moved };
     assert_eq!(routing.sect_of(&room(17)).name.as_str(), "a");
     assert_eq!(routing.sect_of(&room(2)).name.as_str(), "a", "a sect that is gone does not count");
+    assert!(routing.placed(&room(17)).is_some() && routing.placed(&room(2)).is_none());
+    assert!(!routing.is_void_promotion(&room(2)), "an operator's word waits for its sect to come back");
+}
+
+#[test]
+fn promotion_counts_only_without_a_pin_and_in_a_vip_sect() {
+    use SectKind::{Ordinary, Vip};
+    let sects = vec![sect("a", Ordinary, 1), sect("vip", Vip, 1)];
+    let promoted = || Placed { sect: SectName::internal("vip"), by: PlacedBy::Promotion, since_ms: 0 };
+    let with = |sects: Vec<Sect>, pins: Vec<Pin>| Routing {
+        version: 1,
+        table: Arc::new(SectTable::new(sects, pins, Promotions::default()).unwrap()),
+        moved: [(room(1), promoted())].into(),
+    };
+    let pin = |sect: &str| Pin {
+        app: AppId::default(),
+        rooms: RoomPattern::new("room-*"),
+        sect: SectName::internal(sect),
+    };
+    for (routing, lives_in, counts) in [
+        (with(sects.clone(), vec![]), "vip", true),
+        (with(sects.clone(), vec![pin("a")]), "a", false),
+        (with(sects, vec![pin("vip")]), "vip", false),
+        (with(vec![sect("a", Ordinary, 1)], vec![]), "a", false),
+        (with(vec![sect("a", Ordinary, 1_000_000), sect("vip", Ordinary, 1)], vec![]), "a", false),
+    ] {
+        assert_eq!(routing.sect_of(&room(1)).name.as_str(), lives_in);
+        assert_eq!(
+            (routing.placed(&room(1)).is_some(), routing.is_void_promotion(&room(1))),
+            (counts, !counts)
+        );
+        assert!(!routing.is_void_promotion(&room(2)), "it is not marked");
+    }
 }
 
 #[test]
@@ -84,6 +117,50 @@ fn tables_that_would_lose_rooms_are_refused() {
     let promotions = Promotions { promote_at: 10, demote_at: 11, ..Promotions::default() };
     let refused = SectTable::new(vec![sect("a", Ordinary, 1)], vec![], promotions).unwrap_err();
     assert_eq!(refused.to_string(), "demote_at = 11 must be at most promote_at = 10");
+    let promotions = Promotions { promote_at: 10, demote_at: 0, ..Promotions::default() };
+    let refused = SectTable::new(vec![sect("a", Ordinary, 1)], vec![], promotions).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "demote_at = 0 must be 1 or more: no room has fewer than 0 users, and none would come back"
+    );
+    let never = Promotions { promote_at: 0, demote_at: 0, ..Promotions::default() };
+    assert!(SectTable::new(vec![sect("a", Ordinary, 1)], vec![], never).is_ok());
+    let node = |name: &str| Sect { nodes: vec!["h:1".into()], ..sect(name, Ordinary, 1) };
+    assert_eq!(
+        new(vec![node("a"), node("b")], vec![]),
+        "sect \"b\": nodes = \"h:1\" must not be a node of sect \"a\" too"
+    );
+}
+
+#[test]
+fn nodes_that_are_listed_serve_their_sect_and_no_other() {
+    let listed = |name: &str, nodes: &[&str]| Sect {
+        nodes: nodes.iter().map(|node| (*node).into()).collect(),
+        ..sect(name, SectKind::Ordinary, 1)
+    };
+    let table = table(vec![listed("open", &[]), listed("a", &["h:1"]), listed("b", &["h:2", "h:3"])]);
+    assert_eq!(table.admit("open", "h:9"), Ok(()));
+    assert_eq!((table.admit("a", "h:1"), table.admit("b", "h:3")), (Ok(()), Ok(())));
+    for (sect, address, why) in [
+        (
+            "a",
+            "h:9",
+            "sect \"a\" has its nodes listed in the sect table, and h:9 is not one of them: list it there",
+        ),
+        (
+            "a",
+            "h:2",
+            "h:2 is listed in the sect table as a node of sect \"b\": start it with that one, or take it off the list",
+        ),
+        (
+            "open",
+            "h:2",
+            "h:2 is listed in the sect table as a node of sect \"b\": start it with that one, or take it off the list",
+        ),
+        ("gone", "h:9", "the sendsvr's sect table has open, a, b"),
+    ] {
+        assert!(table.admit(sect, address).unwrap_err().to_string().contains(why), "{sect} {address}");
+    }
 }
 
 fn names(count: usize) -> Vec<String> {

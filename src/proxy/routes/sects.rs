@@ -1,43 +1,18 @@
 //! Where rooms live: the sects, and moving a room.
 
-use std::collections::HashMap;
-
-use room::{ErrorCode, JSON_DEPTH_MAX, Problem, Role, RoomId, RoomKey};
+use room::{ErrorCode, JSON_DEPTH_MAX, Problem, Role, RoomId, Sect};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{check_json, messages::enter, statistics::require};
-use crate::proxy::{
-    front::Front,
-    request::Request,
-    response::Response,
-    session::{Session, form},
+use crate::{
+    placement::{SectNode, SectService},
+    proxy::{
+        request::Request,
+        response::Response,
+        session::{Session, form},
+    },
 };
-
-/// What a sect's rooms add up to.
-#[derive(Clone, Copy, Default)]
-pub(super) struct SectSums {
-    pub(super) num_rooms: u64,
-    pub(super) num_users: u64,
-    pub(super) num_clients: u64,
-}
-
-/// Sums over the rooms that are counted now and that `is_wanted`, by sect.
-pub(super) fn sums(front: &Front, is_wanted: impl Fn(&RoomKey) -> bool) -> HashMap<String, SectSums> {
-    let routing = front.sects.routing();
-    let mut sums: HashMap<String, SectSums> = HashMap::new();
-    front.stats.snapshots().for_each(|snapshot| {
-        if !is_wanted(&snapshot.room) {
-            return;
-        }
-        let sect = routing.sect_of(&snapshot.room).name.as_str();
-        let sum = sums.entry(sect.to_owned()).or_default();
-        sum.num_rooms += 1;
-        sum.num_users += snapshot.num_users;
-        sum.num_clients += snapshot.num_clients;
-    });
-    sums
-}
 
 /// `GET /v1/sects`
 pub(super) fn list(session: &mut Session, request: &Request) -> Result<Response, Problem> {
@@ -45,18 +20,20 @@ pub(super) fn list(session: &mut Session, request: &Request) -> Result<Response,
     require(caller.identity.rights, Role::Ops)?;
     let app = caller.identity.app.clone();
     let front = &session.context.front;
-    let (routing, sums) = (front.sects.routing(), sums(front, |room| room.app == app));
+    let routing = front.sects.routing();
+    let totals = front.stats.totals(&app, &routing);
     let sects: Vec<_> = routing
         .table
         .sects()
         .iter()
         .map(|sect| {
-            let sum = sums.get(sect.name.as_str()).copied().unwrap_or_default();
+            let sum = totals.sect(&sect.name);
             json!({
                 "sect": sect.name.as_str(),
                 "kind": sect.kind.as_str(),
                 "weight": sect.weight,
                 "policy": policy(sect.policy.steps()),
+                "nodes": nodes(&*front.sects, sect),
                 "num_rooms": sum.num_rooms,
                 "num_users": sum.num_users,
                 "num_clients": sum.num_clients,
@@ -74,6 +51,11 @@ pub(super) fn list(session: &mut Session, request: &Request) -> Result<Response,
     let (body, compression) =
         recvsvr::compress(body.to_string().into_bytes(), form(&request.fields).compression);
     Ok(Response { content_encoding: compression.content_encoding(), ..Response::json(200, body) })
+}
+
+fn nodes(sects: &dyn SectService, sect: &Sect) -> Vec<Value> {
+    let node = |node: SectNode| json!({ "address": &*node.address, "state": node.state.as_str() });
+    sects.nodes_of(sect).into_iter().map(node).collect()
 }
 
 fn policy(steps: &[(u64, std::time::Duration)]) -> Vec<Value> {

@@ -217,7 +217,7 @@ pub(super) fn app(session: &mut Session, request: &Request) -> Result<Response, 
         return Err(StatsError::Unavailable("no statsvr answers".into()).into());
     }
     let routing = session.context.front.sects.routing();
-    let totals = stats.totals(&app);
+    let totals = stats.totals(&app, &routing);
     let rooms: Vec<_> = totals
         .rooms
         .iter()
@@ -232,13 +232,12 @@ pub(super) fn app(session: &mut Session, request: &Request) -> Result<Response, 
             })
         })
         .collect();
-    let sums = super::sects::sums(&session.context.front, |room| room.app == app);
     let sects: Vec<_> = routing
         .table
         .sects()
         .iter()
         .map(|sect| {
-            let sum = sums.get(sect.name.as_str()).copied().unwrap_or_default();
+            let sum = totals.sect(&sect.name);
             json!({
                 "sect": sect.name.as_str(),
                 "num_users": sum.num_users,
