@@ -35,7 +35,7 @@ cluster-stop: ## end that cluster
 .PHONY: test
 # nextest closes with one summary of all binaries; it does not run doc tests, so those go first.
 test: ## run all tests, with cargo-nextest where it is installed
-	@$(with_rocksdb) \
+	@scripts/install-prerequisites test; $(with_rocksdb) \
 	if command -v cargo-nextest >/dev/null; then \
 	    cargo test --workspace --locked --doc; \
 	    cargo nextest run --workspace --locked; \
