@@ -24,10 +24,18 @@ run: ## build a release and run it on embedded storage in ./data; ARGS="--listen
 build: ## build the release binary, target/release/bigroom
 	@$(with_rocksdb) cargo build --release --locked --bin bigroom
 
+.PHONY: cluster
+cluster: build ## build a release and start a whole cluster of it on loopback; deploy/local/README.md has more
+	@deploy/local/cluster start
+
+.PHONY: cluster-stop
+cluster-stop: ## end that cluster
+	@deploy/local/cluster stop
+
 .PHONY: test
 # nextest closes with one summary of all binaries; it does not run doc tests, so those go first.
 test: ## run all tests, with cargo-nextest where it is installed
-	@$(with_rocksdb) \
+	@scripts/install-prerequisites test; $(with_rocksdb) \
 	if command -v cargo-nextest >/dev/null; then \
 	    cargo test --workspace --locked --doc; \
 	    cargo nextest run --workspace --locked; \

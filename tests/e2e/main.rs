@@ -11,6 +11,7 @@ mod bad_input;
 mod both_versions;
 mod cluster;
 mod crash;
+mod deploy;
 mod encode_once;
 mod flood;
 mod harness;

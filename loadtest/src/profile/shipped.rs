@@ -18,11 +18,12 @@ macro_rules! shipped {
 }
 
 /// All of them, in the order in which one would try them.
-pub(crate) const SHIPPED: [Shipped; 14] = shipped![
+pub(crate) const SHIPPED: [Shipped; 15] = shipped![
     "fanout",
     "storm",
     "storm-free",
     "flood",
+    "cluster-flood",
     "hold",
     "message-bomb",
     "login-storm",

@@ -1,8 +1,8 @@
 //! Whoever sends: what the profile has due, when it is due, whatever the server does.
 //!
 //! A message that can't go out when it is due waits for a connection, goes out late and counts as late; its age counts from
-//! when it was due. A connection that breaks is made again, and the message under way is sent again under its id, so that the
-//! server has it once.
+//! when it was due. A connection that breaks is made again, to the next of the servers, and the message under way is sent again
+//! under its id, so that the log has it once. So is one that a node refused because it is going down.
 
 mod line;
 
@@ -168,7 +168,8 @@ impl<'p> Senders<'p> {
     }
 
     fn connect(&mut self, nth: usize, registry: &mio::Registry) {
-        let target = self.plan.targets[nth % self.plan.targets.len()].address;
+        let server = self.lines[nth].1.server(nth, self.plan.targets.len());
+        let target = self.plan.targets[server].address;
         let source = FIRST_SOURCE + u32::try_from(nth).expect("few senders");
         if let Err(what) = self.lines[nth].1.connect(target, source, registry, Token(nth)) {
             self.tally.counters.add_error(&format!("send {what}"), 1);
@@ -220,8 +221,8 @@ impl<'p> Senders<'p> {
                 let bytes = least + (f64::from(most - least + 1) * share) as u32;
                 let author =
                     self.requests.author(due.mark.number, due.room, &self.authors[due.room as usize]);
-                let target = nth % self.plan.targets.len();
                 let line = &mut self.lines[nth].1;
+                let target = line.server(nth, self.plan.targets.len());
                 let author = super::requests::Caller { target, ..author };
                 self.requests.send(&mut line.request, author, &due.mark, bytes as usize);
                 line.begin(due);

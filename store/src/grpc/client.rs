@@ -73,7 +73,11 @@ pub(super) struct Followed {
 }
 
 impl Incoming {
+    /// Takes the epoch that a node tells. A recvsvr that has just started knows none yet, and says 0: that is no other log.
     pub(super) fn set_epoch(&self, epoch: Epoch) {
+        if epoch.0 == 0 {
+            return;
+        }
         let before = self.epoch.swap(epoch.0, Ordering::AcqRel);
         if before != 0 && before != epoch.0 {
             warn!(before = %Epoch(before), now = %epoch, "the log is another one: rooms begin anew in it");

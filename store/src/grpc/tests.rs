@@ -339,3 +339,13 @@ async fn without_a_node_reads_are_refused_and_health_says_so() {
     assert!(log.health().is_err());
     assert_eq!(log.notices(), Some(0));
 }
+
+#[test]
+fn node_without_an_epoch_yet_is_no_other_log() {
+    let incoming = client::Incoming::default();
+    incoming.set_epoch(room::Epoch(7));
+    incoming.set_epoch(room::Epoch(0));
+    assert_eq!(incoming.epoch(), room::Epoch(7));
+    incoming.set_epoch(room::Epoch(8));
+    assert_eq!(incoming.epoch(), room::Epoch(8));
+}

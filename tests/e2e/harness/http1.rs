@@ -1,11 +1,15 @@
 //! An HTTP/1 connection with nothing hidden: bytes go out as given, answers are read strictly.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use super::{Answer, Request, within};
@@ -48,6 +52,14 @@ impl Conn {
         let stream = within(super::DEADLINE, "connect", TcpStream::connect(addr)).await?;
         stream.set_nodelay(true)?;
         Ok(Self::over(stream))
+    }
+
+    /// Connects from this address.
+    pub(crate) async fn open_from(source: IpAddr, addr: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::new(source, 0)).expect("all of 127.0.0.0/8 is this machine's");
+        let stream = within(super::DEADLINE, "connect", socket.connect(addr)).await.expect("connect");
+        Self::over(stream)
     }
 
     /// A connection over any byte stream.

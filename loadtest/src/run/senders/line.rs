@@ -15,6 +15,8 @@ use crate::run::{
 
 /// How long a broken connection waits until it is made again (microseconds).
 const RETRY_US: u64 = 200_000;
+/// The code by which a node says that it is going down, and a balancer that no node has answered.
+const DRAINING: &str = "draining";
 /// Bytes of a response to a send.
 const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 
@@ -30,6 +32,8 @@ pub(super) struct Line {
     /// When it is to be made again.
     again_us: Option<u64>,
     is_closing: bool,
+    /// Connections that were given up.
+    failures: usize,
 }
 
 /// What a send came to.
@@ -42,6 +46,11 @@ pub(super) enum Outcome {
 }
 
 impl Line {
+    /// Which of so many servers the `nth` line is to use: its own, and after each failure the next one.
+    pub(super) fn server(&self, nth: usize, servers: usize) -> usize {
+        (nth + self.failures) % servers
+    }
+
     /// Begins to connect; what was under way is written again as soon as it can be.
     pub(super) fn connect(
         &mut self,
@@ -106,7 +115,7 @@ impl Line {
             return Err("response unasked");
         }
         self.is_closing = head.closes;
-        let outcome = outcome_of(head.status, &self.input[head.head..]);
+        let outcome = outcome_of(head.status, &self.input[head.head..])?;
         self.input.clear();
         Ok(Some(outcome))
     }
@@ -122,6 +131,7 @@ impl Line {
         self.input.clear();
         self.written = 0;
         self.is_closing = false;
+        self.failures += 1;
         self.again_us = Some(now_us + RETRY_US);
     }
 
@@ -141,19 +151,24 @@ impl Line {
     }
 }
 
-fn outcome_of(status: u16, body: &[u8]) -> Outcome {
+/// What a response says of a send; an error if the node is going down, so that another one must be asked.
+fn outcome_of(status: u16, body: &[u8]) -> Result<Outcome, &'static str> {
     #[derive(serde::Deserialize)]
     struct Acknowledgement {
         seq: u64,
     }
     // 200: a repeat, under the sequence number of the first.
     if matches!(status, 200 | 201) {
-        return match serde_json::from_slice::<Acknowledgement>(body) {
+        return Ok(match serde_json::from_slice::<Acknowledgement>(body) {
             Ok(Acknowledgement { seq }) => Outcome::Acknowledged { seq },
             Err(_) => Outcome::Refused { what: format!("{status} without a sequence number") },
-        };
+        });
     }
-    Outcome::Refused { what: format!("{status} {}", problem_code(body)).trim_end().to_owned() }
+    let code = problem_code(body);
+    if code == DRAINING {
+        return Err("503 draining");
+    }
+    Ok(Outcome::Refused { what: format!("{status} {code}").trim_end().to_owned() })
 }
 
 #[cfg(test)]
@@ -162,14 +177,28 @@ mod tests {
 
     #[test]
     fn acknowledgement_needs_status_and_seq() {
-        assert_eq!(outcome_of(201, br#"{"id":"x","seq":7}"#), Outcome::Acknowledged { seq: 7 });
-        assert_eq!(outcome_of(200, br#"{"seq":7,"duplicate":true}"#), Outcome::Acknowledged { seq: 7 });
+        let acknowledged = Ok(Outcome::Acknowledged { seq: 7 });
+        assert_eq!(outcome_of(201, br#"{"id":"x","seq":7}"#), acknowledged);
+        assert_eq!(outcome_of(200, br#"{"seq":7,"duplicate":true}"#), acknowledged);
         for (status, body) in [(201, "{}"), (429, r#"{"seq":7,"code":"rate_limited"}"#), (503, "")] {
             assert!(
-                matches!(outcome_of(status, body.as_bytes()), Outcome::Refused { .. }),
+                matches!(outcome_of(status, body.as_bytes()), Ok(Outcome::Refused { .. })),
                 "{status} {body}"
             );
         }
+    }
+
+    #[test]
+    fn node_that_drains_has_not_refused() {
+        assert_eq!(outcome_of(503, br#"{"code":"draining"}"#), Err("503 draining"));
+    }
+
+    #[test]
+    fn next_server_is_tried_after_a_failure() {
+        let mut line = Line::default();
+        assert_eq!([line.server(0, 2), line.server(1, 2), line.server(2, 2)], [0, 1, 0]);
+        line.fail(0);
+        assert_eq!([line.server(0, 2), line.server(1, 2), line.server(0, 1)], [1, 0, 0]);
     }
 
     #[test]
