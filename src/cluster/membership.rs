@@ -103,7 +103,7 @@ impl Membership {
                 };
                 let was_joined = self.is_joined.swap(false, Ordering::Relaxed);
                 attempts = if was_joined { 0 } else { attempts.saturating_add(1) };
-                let why = ended.message().to_owned();
+                let why = self.sendsvr.explain(&ended);
                 if was_joined || said.as_ref() != Some(&why) {
                     warn!(sendsvr = %self.sendsvr.address(), code = ?ended.code(), why, "node is not in its cluster");
                     said = Some(why);

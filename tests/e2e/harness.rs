@@ -1,6 +1,7 @@
 //! What the suites share: a running server, clients that hide nothing, and waiting for conditions.
 
 mod answer;
+mod authority;
 mod chat;
 mod cluster;
 mod h2;
@@ -12,6 +13,7 @@ mod tokens;
 mod wait;
 
 pub(crate) use answer::Answer;
+pub(crate) use authority::Authority;
 pub(crate) use chat::{cursor, seqs, texts};
 pub(crate) use cluster::Cluster;
 pub(crate) use h2::{Body, H2};
