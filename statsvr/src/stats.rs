@@ -19,7 +19,10 @@ pub(crate) use self::sending::Outgoing;
 use crate::{
     Clock, Node, NodeId, Nodes, Placement, Report, RoomCell, RoomShare, RoomSnapshot, Series, SeriesRange,
     Signal, Snapshots, SplitId, SplitReach, Standing, StatsError, StatsService, StatsSettings, Totals,
-    UserHash, Viewer, ViewersQuery, collector::Closings, metrics::Metrics, takeover::MESSAGES_AT_ONCE,
+    UserHash, Viewer, ViewersQuery,
+    collector::{Closings, Leavings},
+    metrics::Metrics,
+    takeover::MESSAGES_AT_ONCE,
 };
 
 /// Waits between attempts to reach a node: doubled from the first to the last.
@@ -98,6 +101,7 @@ pub struct Stats {
     signals: Mutex<Vec<(RoomKey, Signal)>>,
     has_signals: Notify,
     pub(crate) closings: Closings,
+    pub(crate) leavings: Leavings,
     pub(crate) metrics: Metrics,
 }
 
@@ -128,6 +132,7 @@ impl Stats {
             signals: Mutex::default(),
             has_signals: Notify::new(),
             closings: Closings::default(),
+            leavings: Leavings::default(),
             metrics: Metrics::new(),
         })
     }
