@@ -46,13 +46,7 @@ impl Kept {
         let change = match placed {
             None => RecordChange::Delete(RecordRange::only(RecordFamily::Placement, &key)),
             Some(placed) => {
-                let value = wire::MovedRoom {
-                    room: Some(room.into()),
-                    sect: placed.sect.as_str().to_owned(),
-                    by: wire::PlacedBy::from(placed.by).into(),
-                    since_ms: placed.since_ms,
-                };
-                let value = Bytes::from(value.encode_to_vec());
+                let value = Bytes::from(value(room, placed));
                 RecordChange::Put { family: RecordFamily::Placement, key, value, expires_at_ms: None }
             }
         };
@@ -62,9 +56,30 @@ impl Kept {
     }
 }
 
+fn value(room: &RoomKey, placed: &Placed) -> Vec<u8> {
+    let moved = wire::MovedRoom {
+        room: Some(room.into()),
+        sect: placed.sect.as_str().to_owned(),
+        by: wire::PlacedBy::from(placed.by).into(),
+        since_ms: placed.since_ms,
+    };
+    moved.encode_to_vec()
+}
+
 fn placed(value: &[u8]) -> Option<(RoomKey, Placed)> {
     let moved = wire::MovedRoom::decode(value).ok()?;
     let by = PlacedBy::try_from(moved.by()).ok()?;
     let placed = Placed { sect: SectName::internal(&moved.sect), by, since_ms: moved.since_ms };
     Some((needed(moved.room, "room").ok()?, placed))
+}
+
+/// Fuzz target of the records of where rooms live.
+///
+/// # Panics
+/// If what was read is not what comes of writing it and reading it again.
+#[cfg(any(test, fuzzing))]
+pub fn fuzz_placed(data: &[u8]) {
+    if let Some((room, known)) = placed(data) {
+        assert_eq!(placed(&value(&room, &known)), Some((room, known)));
+    }
 }
