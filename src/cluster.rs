@@ -4,6 +4,8 @@
 //! ([`Membership`]) and is told of every change; what it was told last holds while the sendsvr is away. A proxy finds the
 //! recvsvrs of a room by it ([`Routes`]).
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod membership;
 mod registry;
 mod remote_sects;

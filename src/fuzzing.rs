@@ -5,8 +5,11 @@
 
 pub use crate::{
     auth::fuzzing::{keys, token},
+    cluster::fuzzing::cluster_state,
     config::fuzzing::config,
+    placement::kept::fuzz_placed as placed,
     proxy::fuzzing::{http1, http1_as_hyper, values},
+    sects::fuzzing::sects,
     tls::fuzz_identity as identity,
 };
 
@@ -20,11 +23,14 @@ mod tests {
 
     #[test]
     fn corpora_are_read_without_a_finding() {
+        replay("cluster_state", cluster_state);
         replay("config", config);
         replay("http1", http1);
         replay("http1_as_hyper", http1_as_hyper);
         replay("identity", identity);
         replay("keys", keys);
+        replay("placed", placed);
+        replay("sects", sects);
         replay("token", token);
         replay("values", values);
     }

@@ -1,6 +1,6 @@
 //! Where rooms live, in the process that owns the log: the sect table, and the rooms that live elsewhere than it says.
 
-mod kept;
+pub(crate) mod kept;
 mod look;
 
 use std::{

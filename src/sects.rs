@@ -10,6 +10,9 @@ use serde::Deserialize;
 
 use crate::config::{ConfigError, is_node_address};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+
 /// Longest interval that a policy may set.
 const INTERVAL_MAX: Duration = Duration::from_secs(30);
 

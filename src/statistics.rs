@@ -125,11 +125,11 @@ fn settings(config: &Config) -> StatsSettings {
     }
 }
 
-/// The statsvr at an address. It is connected to when it is first asked, and again when the connection broke.
+/// The statsvr at an address.
 fn remote(address: &str, security: &Security) -> anyhow::Result<(NodeId, Arc<dyn StatsService>)> {
-    let endpoint = security.endpoint(address).with_context(|| format!("stats.nodes: {address}"))?;
-    let channel = endpoint.connect_lazy();
-    Ok((NodeId::new(address), Arc::new(RemoteStatsvr::new(channel, DEADLINE))))
+    let statsvr =
+        RemoteStatsvr::new(address, security, DEADLINE).with_context(|| format!("stats.nodes: {address}"))?;
+    Ok((NodeId::new(address), Arc::new(statsvr)))
 }
 
 /// Appends the gauge of who is online to a Prometheus text. It has the sects of the table and no others: those of an earlier table go

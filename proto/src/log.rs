@@ -89,8 +89,13 @@ impl TryFrom<wire::LogMessage> for Message {
 pub fn messages(messages: Vec<wire::LogMessage>) -> Result<Vec<Arc<Message>>, Malformed> {
     let messages: Vec<_> =
         messages.into_iter().map(|m| Message::try_from(m).map(Arc::new)).collect::<Result<_, _>>()?;
-    let is_contiguous = messages.windows(2).all(|pair| pair[0].seq.next() == pair[1].seq);
+    let is_contiguous = messages.windows(2).all(|pair| follows(pair[0].seq, pair[1].seq));
     if is_contiguous { Ok(messages) } else { Err(Malformed("seq")) }
+}
+
+/// Whether a place is the one after another; after the last there is none.
+fn follows(seq: Seq, next: Seq) -> bool {
+    seq.0.checked_add(1) == Some(next.0)
 }
 
 /// Settings and bounds as the wire has them.
@@ -142,7 +147,7 @@ impl TryFrom<wire::LogNotice> for Notice {
                 let list: List = appended.list().try_into()?;
                 let messages = messages(appended.messages)?;
                 let prev = Seq(appended.prev);
-                if messages.first().is_none_or(|first| first.seq != prev.next()) {
+                if messages.first().is_none_or(|first| !follows(prev, first.seq)) {
                     return Err(Malformed("prev"));
                 }
                 Change::Appended { list, prev, messages, accepted_at_us: appended.accepted_at_us }
@@ -208,7 +213,9 @@ mod tests {
         let Change::Appended { list, prev, messages, accepted_at_us } = back.change else { panic!() };
         assert_eq!((back.epoch, list, prev, accepted_at_us), (Epoch(5), List::Priority, Seq(2), 12));
         assert_eq!(messages.iter().map(|m| m.seq.0).collect::<Vec<_>>(), [3, 4]);
-        for (seqs, prev) in [(&[3, 5][..], 2), (&[3, 4], 1), (&[], 2)] {
+        for (seqs, prev) in
+            [(&[3, 5][..], 2), (&[3, 4], 1), (&[], 2), (&[u64::MAX, 0], u64::MAX - 1), (&[0], u64::MAX)]
+        {
             assert!(Notice::try_from(wire::LogNotice::from(&notice(seqs, prev))).is_err());
         }
     }

@@ -12,6 +12,7 @@
 mod breaker;
 mod budget;
 mod call;
+mod explain;
 mod metrics;
 mod peer;
 mod security;
@@ -19,6 +20,7 @@ mod security;
 pub use breaker::Breaker;
 pub use budget::RetryBudget;
 pub use call::{Idempotence, call, is_of_the_node};
+pub use explain::explain;
 pub use metrics::describe as describe_metrics;
 pub use peer::{Address, Peer};
 pub use security::{Security, SecurityError};

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tonic::{Request, Status, transport::Channel};
 
-use crate::{Breaker, Security, SecurityError, call::is_of_the_node, metrics};
+use crate::{Breaker, Security, SecurityError, call::is_of_the_node, explain::explain, metrics};
 
 /// Where another node listens: `host:port`. Its name, too, wherever nodes are told apart.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +41,7 @@ impl fmt::Debug for Address {
 pub struct Peer {
     address: Address,
     channel: Channel,
+    security: Security,
     breaker: Breaker,
 }
 
@@ -51,7 +52,8 @@ impl Peer {
     /// [`SecurityError`] if the address is none.
     pub fn new(address: &Address, security: &Security) -> Result<Arc<Self>, SecurityError> {
         let channel = security.endpoint(address.as_str())?.connect_lazy();
-        Ok(Arc::new(Self { address: address.clone(), channel, breaker: Breaker::default() }))
+        let (address, security) = (address.clone(), security.clone());
+        Ok(Arc::new(Self { address, channel, security, breaker: Breaker::default() }))
     }
 
     /// Its address.
@@ -64,6 +66,12 @@ impl Peer {
     #[must_use]
     pub fn channel(&self) -> Channel {
         self.channel.clone()
+    }
+
+    /// Why a call of it failed, in words for the log that say what to do if the two nodes' TLS does not fit.
+    #[must_use]
+    pub fn explain(&self, status: &Status) -> String {
+        explain(status, &self.security)
     }
 
     /// Whether it should be asked now.

@@ -103,7 +103,7 @@ impl Membership {
                 };
                 let was_joined = self.is_joined.swap(false, Ordering::Relaxed);
                 attempts = if was_joined { 0 } else { attempts.saturating_add(1) };
-                let why = ended.message().to_owned();
+                let why = self.sendsvr.explain(&ended);
                 if was_joined || said.as_ref() != Some(&why) {
                     warn!(sendsvr = %self.sendsvr.address(), code = ?ended.code(), why, "node is not in its cluster");
                     said = Some(why);
@@ -129,7 +129,8 @@ impl Membership {
         loop {
             let state = states.message().await?;
             let state = state.ok_or_else(|| Status::aborted("the sendsvr ended the stream"))?;
-            let cluster = self.take(state).map_err(|malformed| Status::internal(malformed.to_string()))?;
+            let cluster = told(state, self.cluster().as_deref())
+                .map_err(|malformed| Status::internal(malformed.to_string()))?;
             if !self.is_joined.swap(true, Ordering::Relaxed) {
                 info!(sendsvr = %self.sendsvr.address(), nodes = cluster.nodes.len(), "node is in its cluster");
             }
@@ -154,33 +155,32 @@ impl Membership {
             Some((report, (membership, ticks)))
         })
     }
+}
 
-    /// The cluster by a word of the sendsvr's.
-    fn take(&self, state: wire::ClusterState) -> Result<Cluster, Malformed> {
-        let known = self.cluster();
-        let table = match &known {
-            Some(known) if known.text.as_ref() == state.sects_toml => Arc::clone(&known.routing.table),
-            _ => Arc::new(table(&state.sects_toml)?),
-        };
-        let moved = state.moved.into_iter().map(|moved| {
-            let by = moved.by().try_into()?;
-            let placed = Placed { sect: SectName::internal(&moved.sect), by, since_ms: moved.since_ms };
-            Ok((needed(moved.room, "room")?, placed))
-        });
-        let moved = moved.collect::<Result<HashMap<RoomKey, Placed>, Malformed>>()?;
-        let told = state.nodes.into_iter().map(Node::try_from).collect::<Result<Vec<_>, _>>()?;
-        let mut nodes: BTreeMap<_, _> = BTreeMap::new();
-        if let Some(known) = known.filter(|_| !state.knows_all) {
-            // A sendsvr that has just started hears of its nodes one by one: those that are not back yet mostly are there.
-            nodes.extend(known.nodes.iter().map(|node| (node.name.clone(), node.clone())));
-        }
-        nodes.extend(told.into_iter().map(|node| (node.name.clone(), node)));
-        Ok(Cluster {
-            routing: Arc::new(Routing { version: state.version, table, moved }),
-            text: state.sects_toml.into(),
-            nodes: nodes.into_values().collect(),
-        })
+/// The cluster by a word of the sendsvr's, for a node that knows this much of it.
+pub(super) fn told(state: wire::ClusterState, known: Option<&Cluster>) -> Result<Cluster, Malformed> {
+    let table = match known {
+        Some(known) if known.text.as_ref() == state.sects_toml => Arc::clone(&known.routing.table),
+        _ => Arc::new(table(&state.sects_toml)?),
+    };
+    let moved = state.moved.into_iter().map(|moved| {
+        let by = moved.by().try_into()?;
+        let placed = Placed { sect: SectName::internal(&moved.sect), by, since_ms: moved.since_ms };
+        Ok((needed(moved.room, "room")?, placed))
+    });
+    let moved = moved.collect::<Result<HashMap<RoomKey, Placed>, Malformed>>()?;
+    let told = state.nodes.into_iter().map(Node::try_from).collect::<Result<Vec<_>, _>>()?;
+    let mut nodes: BTreeMap<_, _> = BTreeMap::new();
+    if let Some(known) = known.filter(|_| !state.knows_all) {
+        // A sendsvr that has just started hears of its nodes one by one: those that are not back yet mostly are there.
+        nodes.extend(known.nodes.iter().map(|node| (node.name.clone(), node.clone())));
     }
+    nodes.extend(told.into_iter().map(|node| (node.name.clone(), node)));
+    Ok(Cluster {
+        routing: Arc::new(Routing { version: state.version, table, moved }),
+        text: state.sects_toml.into(),
+        nodes: nodes.into_values().collect(),
+    })
 }
 
 /// The sect table by the text of its file.

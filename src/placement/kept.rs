@@ -71,14 +71,18 @@ fn record(Change { room, placed, .. }: &Change) -> RecordChange {
     let Some(placed) = placed else {
         return RecordChange::Delete(RecordRange::only(RecordFamily::Placement, &key));
     };
-    let value = wire::MovedRoom {
+    let value = Bytes::from(value(room, placed));
+    RecordChange::Put { family: RecordFamily::Placement, key, value, expires_at_ms: None }
+}
+
+fn value(room: &RoomKey, placed: &Placed) -> Vec<u8> {
+    let moved = wire::MovedRoom {
         room: Some(room.into()),
         sect: placed.sect.as_str().to_owned(),
         by: wire::PlacedBy::from(placed.by).into(),
         since_ms: placed.since_ms,
     };
-    let value = Bytes::from(value.encode_to_vec());
-    RecordChange::Put { family: RecordFamily::Placement, key, value, expires_at_ms: None }
+    moved.encode_to_vec()
 }
 
 fn placed(value: &[u8]) -> Option<(RoomKey, Placed)> {
@@ -86,6 +90,17 @@ fn placed(value: &[u8]) -> Option<(RoomKey, Placed)> {
     let by = PlacedBy::try_from(moved.by()).ok()?;
     let placed = Placed { sect: SectName::internal(&moved.sect), by, since_ms: moved.since_ms };
     Some((needed(moved.room, "room").ok()?, placed))
+}
+
+/// Fuzz target of the records of where rooms live.
+///
+/// # Panics
+/// If what was read is not what comes of writing it and reading it again.
+#[cfg(any(test, fuzzing))]
+pub fn fuzz_placed(data: &[u8]) {
+    if let Some((room, known)) = placed(data) {
+        assert_eq!(placed(&value(&room, &known)), Some((room, known)));
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use recvsvr::{Ask, Follower, Start, Started, now_ms};
 use room::{Cursor, Problem, RoomKey};
+use statsvr::Moment;
 use tracing::debug;
 
 use super::{
@@ -30,6 +31,8 @@ pub(crate) struct Events {
     first: Option<Begun>,
     ask: Ask,
     place: Option<PollPlace>,
+    /// Up to when it is known that its client has not left by word.
+    present_at: Moment,
     /// The number of its connection.
     connection: u64,
     has_ended: bool,
@@ -42,6 +45,7 @@ impl Events {
     pub(crate) fn new(session: &mut Session, begun: Begun) -> Option<Self> {
         let context = Rc::clone(&session.context);
         let ask = begun.ask;
+        let present_at = context.presence.moment();
         let (follower, room, caller) = session.take_following()?;
         Some(Self {
             context,
@@ -51,6 +55,7 @@ impl Events {
             first: Some(begun),
             ask,
             place: None,
+            present_at,
             connection: session.connection.number,
             has_ended: false,
             written_at_ms: now_ms(),
@@ -100,6 +105,10 @@ impl Events {
         let until_keep_alive = self.written_at_ms + KEEP_ALIVE_MS;
         self.ask.deadline_ms = caller.expires_at_ms.min(until_keep_alive).min(now_ms() + TOKEN_CHECK_MS);
         let visitor = self.context.presence.visitor(&caller.identity, self.connection);
+        // While the last event was written: what was begun with the stream must not bring back who has left.
+        if self.context.presence.has_left_since(self.present_at, &self.room, &visitor) {
+            return None;
+        }
         let started = match self.follower.ask(&self.room, &self.ask) {
             Ok(started) => started,
             Err(problem) => return Some(Err(problem)),
@@ -109,7 +118,10 @@ impl Events {
             place.set_present(present);
         }
         let ask = self.ask;
-        Some(self.finish(&ask, started).await)
+        let finished = self.finish(&ask, started).await;
+        // Until here the parked poll would have been told.
+        self.present_at = self.context.presence.moment();
+        Some(finished)
     }
 
     async fn finish_first(&mut self, begun: Begun) -> Result<Finished, Problem> {

@@ -18,12 +18,7 @@ use sendsvr::{Draft, SendLimits, SendService};
 use statsvr::Stats;
 use store::RoomLog;
 
-use super::{
-    access::Access,
-    clocks::Clocks,
-    cors::Cors,
-    presence::{Leavers, Presence},
-};
+use super::{access::Access, clocks::Clocks, cors::Cors, presence::Presence};
 use crate::placement::SectService;
 
 /// How long a client may take.
@@ -42,7 +37,6 @@ pub struct Front {
     pub(crate) log: Arc<dyn RoomLog>,
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) stats: Arc<Stats>,
-    pub(crate) leavers: Arc<Leavers>,
     /// What makes the numbers of connections unlike those of other processes.
     pub(crate) salt: u64,
     pub(crate) sects: Arc<dyn SectService>,
@@ -85,7 +79,6 @@ impl Front {
             log: parts.log,
             rooms: parts.rooms,
             stats: parts.stats,
-            leavers: Arc::new(Leavers::new(parts.workers)),
             salt: rand::random(),
             sects: parts.sects,
             sender: parts.sender,

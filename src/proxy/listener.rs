@@ -149,7 +149,7 @@ async fn work(
     };
     let worker = Worker::new(Arc::clone(&front.rooms), index);
     let clocks = Clocks::new(front.timeouts);
-    let presence = Presence::new(&front.stats, &worker, &front.leavers, index, front.salt);
+    let presence = Presence::new(&front.stats, &worker, front.salt);
     let context = Rc::new(Context {
         front,
         presence: Rc::clone(&presence),

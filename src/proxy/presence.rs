@@ -5,66 +5,25 @@
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
-use parking_lot::Mutex;
 use recvsvr::{Follower, Worker};
 use room::{Identity, RoomKey};
-use statsvr::{Collector, CollectorSettings, DeviceHash, Parked, Stats, TICK_EVERY, UserHash, Visitor};
-
-/// Clients that have left and are still to be told to one worker (count). One more keeps its parked polls until their
-/// deadlines; it is counted as gone all the same.
-const LEAVERS_MAX: usize = 65_536;
-
-/// A client who has left a room, and when (Unix milliseconds).
-type Leaver = (RoomKey, UserHash, DeviceHash, u64);
-
-/// Who has left, for each worker to end what it holds of theirs.
-pub(crate) struct Leavers(Box<[Mutex<Vec<Leaver>>]>);
-
-impl Leavers {
-    pub(crate) fn new(workers: usize) -> Self {
-        Self((0..workers).map(|_| Mutex::default()).collect())
-    }
-
-    fn tell(&self, leaver: &Leaver) {
-        for inbox in &self.0 {
-            let mut inbox = inbox.lock();
-            if inbox.len() < LEAVERS_MAX {
-                inbox.push(leaver.clone());
-            }
-        }
-    }
-
-    fn take(&self, worker: usize) -> Vec<Leaver> {
-        std::mem::take(&mut *self.0[worker].lock())
-    }
-}
+use statsvr::{Collector, CollectorSettings, Moment, Parked, Stats, TICK_EVERY, Visitor};
 
 /// A worker's way to the statistics.
 pub(crate) struct Presence {
     collector: RefCell<Collector>,
     stats: Arc<Stats>,
     worker: Rc<Worker>,
-    leavers: Arc<Leavers>,
-    /// The number of the worker among [`Leavers`].
-    index: usize,
     /// Makes connections' numbers unlike those of other processes.
     salt: u64,
 }
 
 impl Presence {
-    pub(crate) fn new(
-        stats: &Arc<Stats>,
-        worker: &Rc<Worker>,
-        leavers: &Arc<Leavers>,
-        index: usize,
-        salt: u64,
-    ) -> Rc<Self> {
+    pub(crate) fn new(stats: &Arc<Stats>, worker: &Rc<Worker>, salt: u64) -> Rc<Self> {
         Rc::new(Self {
             collector: RefCell::new(Collector::new(Arc::clone(stats), CollectorSettings::default())),
             stats: Arc::clone(stats),
             worker: Rc::clone(worker),
-            leavers: Arc::clone(leavers),
-            index,
             salt,
         })
     }
@@ -75,10 +34,8 @@ impl Presence {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            for leaver in self.leavers.take(self.index) {
-                self.end_polls(&leaver);
-            }
             self.collector.borrow_mut().tick(self.now_ms());
+            self.end_polls();
         }
     }
 
@@ -91,10 +48,26 @@ impl Presence {
         Visitor::new(identity, self.salt ^ connection)
     }
 
-    /// A send was accepted, or a poll was answered at once.
-    pub(crate) fn seen(&self, room: &RoomKey, visitor: &Visitor, follower: Option<&Follower>) {
-        let seq = follower.and_then(Follower::seen);
-        self.collector.borrow_mut().seen(room, visitor, seq, self.now_ms());
+    /// A poll was answered at once.
+    pub(crate) fn seen(&self, room: &RoomKey, visitor: &Visitor, follower: &Follower) {
+        self.collector.borrow_mut().seen(room, visitor, follower.seen(), self.now_ms());
+    }
+
+    /// What is begun now, for [`Presence::has_left_since`] and [`Presence::sent`].
+    pub(crate) fn moment(&self) -> Moment {
+        self.collector.borrow_mut().moment()
+    }
+
+    /// Whether a client has left by word since something of it was begun.
+    pub(crate) fn has_left_since(&self, began: Moment, room: &RoomKey, visitor: &Visitor) -> bool {
+        self.collector.borrow().has_left_since(began, room, visitor)
+    }
+
+    /// A send that was begun then was accepted.
+    pub(crate) fn sent(&self, room: &RoomKey, visitor: &Visitor, began: Moment) {
+        if !self.has_left_since(began, room, visitor) {
+            self.collector.borrow_mut().seen(room, visitor, None, self.now_ms());
+        }
     }
 
     /// A poll waits.
@@ -104,17 +77,15 @@ impl Presence {
         Present(Some((Rc::clone(self), parked)))
     }
 
-    /// A client leaves a room: it is offline, and its polls end.
+    /// A client leaves a room: it is offline, and its polls end, those of other workers with their next ticks.
     pub(crate) fn leave(&self, room: &RoomKey, visitor: &Visitor) {
-        let now_ms = self.now_ms();
-        let leaver = (room.clone(), visitor.user, visitor.device, now_ms);
-        self.end_polls(&leaver);
-        self.collector.borrow_mut().left(room, visitor, now_ms);
-        self.leavers.tell(&leaver);
+        self.collector.borrow_mut().left(room, visitor, self.now_ms());
+        self.end_polls();
     }
 
-    fn end_polls(&self, (room, user, device, left_at_ms): &Leaver) {
-        let seats = self.collector.borrow_mut().leave_polls(room, *user, *device, *left_at_ms);
+    /// Ends the polls of who has left. Not from within the worker, which may be giving answers.
+    fn end_polls(&self) {
+        let seats = self.collector.borrow_mut().take_ended();
         for seat in seats {
             self.worker.end_poll(seat);
         }

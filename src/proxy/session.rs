@@ -145,7 +145,7 @@ impl Session {
         }
         let visitor = context.presence.visitor(&identity, connection.number);
         match &started {
-            Started::Answer(_) => context.presence.seen(key, &visitor, Some(follower)),
+            Started::Answer(_) => context.presence.seen(key, &visitor, follower),
             Started::Parked | Started::Later(_) => {
                 place.set_present(context.presence.park(key, &visitor, follower));
             }

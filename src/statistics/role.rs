@@ -31,6 +31,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// What keeps it from starting: the data directory, an address, a list of nodes without itself.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     let handle = metrics::install()?;
+    let security = config.cluster.tls.security()?;
     let listen = StdListener::bind(config.stats.listen)
         .with_context(|| format!("stats.listen on {}", config.stats.listen))?;
     listen.set_nonblocking(true)?;
@@ -39,7 +40,6 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     ops.set_nonblocking(true)?;
     let address = listen.local_addr()?;
     let own = NodeId::new(&address.to_string());
-    let security = config.cluster.tls.security()?;
     let is_alone = config.stats.nodes.is_empty();
     ensure!(
         is_alone || config.stats.nodes.iter().any(|node| node == own.as_str()),
@@ -47,8 +47,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     );
     let store = RocksStore::open(&config.data_dir, StoreOptions::default())?;
     info!(stats_listen = %address, ops_listen = %ops.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
-    if !address.ip().to_canonical().is_loopback() {
-        warn!(%address, "whoever reaches stats.listen can tell and read who is online: keep it within the cluster");
+    if !address.ip().to_canonical().is_loopback() && !security.is_mutual() {
+        warn!(%address, "whoever reaches stats.listen can tell and read who is online: keep it within the cluster, or set cluster.tls");
     }
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("statsvr").build()?;

@@ -6,16 +6,20 @@
 //!   second after it was parked: a leave of the same client that another thread told within the same tick of the
 //!   window (500 ms) outdoes the poll's first beat, and hides the client until the next, for two seconds at most.
 //! - **Who leaves is offline at once:** a close while parked, or an explicit leave, is sent within 100 ms. A close counts
-//!   only if no other poll of that client is parked in this process.
+//!   only if no other poll of that client is parked in this process. A leave wins over all that its client has begun before
+//!   it in this process, and loses against what begins later.
 //! - **Bounded.** At [`CollectorSettings::beats_max`] beats the batch is sent early. While no statsvr answers, the beats of
 //!   parked polls are told anew later, and the others are dropped at that bound and counted.
 
 mod clients;
 mod closings;
 mod dispatch;
+mod leavings;
 mod names;
+mod retelling;
 #[cfg(test)]
 mod tests;
+mod told;
 mod wanted;
 
 use std::{
@@ -27,18 +31,14 @@ use std::{
 use clients::Clients;
 use closings::Closing;
 pub(crate) use closings::Closings;
+pub(crate) use leavings::Leavings;
+use leavings::Left;
+pub use leavings::Moment;
 use names::Names;
 use room::{Identity, Role, RoomKey, Seq, UserId};
 pub(crate) use wanted::Wanted;
 
-use crate::{Batch, DeviceHash, Name, NodeId, Stats, UserHash, metrics::Dropped, stats::Outgoing};
-
-/// How long a close waits for another thread of the process to say that the client is parked there, too (milliseconds).
-const CLOSE_WAITS_MS: u64 = 60;
-
-/// A parked poll is told again so soon after it was parked (milliseconds): two ticks of the window, so that the second beat is later
-/// than a leave that came with the first.
-const TOLD_AGAIN_AFTER_MS: u64 = 1_000;
+use crate::{DeviceHash, Name, Stats, UserHash, metrics::Dropped};
 
 /// How often [`Collector::tick`] must be called, at least.
 pub const TICK_EVERY: Duration = Duration::from_millis(50);
@@ -112,6 +112,8 @@ struct RoomQueue {
     hash: u64,
     beats: Vec<Waiting>,
     names: Vec<Name>,
+    /// Who has left on other threads since those beats began to wait, in the order in which that was heard.
+    left: Vec<Left>,
     /// Parked polls and closings that refer to it.
     users: u32,
 }
@@ -120,7 +122,6 @@ struct ParkedPoll {
     room: u32,
     visitor: Visitor,
     place: u64,
-    parked_at_ms: u64,
     told_at_ms: u64,
     /// Where whoever parked it finds it again.
     seat: u32,
@@ -148,6 +149,9 @@ pub struct Collector {
     wanted: Arc<Wanted>,
     closings: Vec<(Arc<Closing>, u32)>,
     closings_read: u64,
+    leavings_read: u64,
+    /// Polls whose clients have left by word, until somebody asks for their seats.
+    ended: Vec<u32>,
     num_waiting: usize,
     /// When what waits must be sent (Unix milliseconds).
     due_at_ms: u64,
@@ -161,6 +165,7 @@ impl Collector {
         // Parked polls are told every third of the window: what waits for a short one must not be late for it.
         settings.flush_after = settings.flush_after.min(Duration::from_millis(stats.window_ms() / 4));
         let (number, closings_read) = stats.closings.enter();
+        let leavings_read = stats.leavings.next();
         Self {
             stats,
             settings,
@@ -176,6 +181,8 @@ impl Collector {
             wanted: Arc::default(),
             closings: Vec::new(),
             closings_read,
+            leavings_read,
+            ended: Vec::new(),
             num_waiting: 0,
             due_at_ms: u64::MAX,
             next_retell_at_ms: 0,
@@ -185,12 +192,13 @@ impl Collector {
     /// `visitor` did something that proves presence: sent, or polled and was answered at once. `seq` is where the poll's
     /// cursor is in the priority list, at most its last sequence number; `None` without a cursor.
     pub fn seen(&mut self, room: &RoomKey, visitor: &Visitor, seq: Option<Seq>, now_ms: u64) {
+        self.hear();
         let index = self.room(room);
         self.push(index, visitor, place(seq), now_ms, false);
     }
 
     /// A poll is parked: its user is online until it is given back, and for a window after. `seat` is what
-    /// [`Collector::leave_polls`] calls it by.
+    /// [`Collector::take_ended`] calls it by.
     pub fn parked(
         &mut self,
         room: &RoomKey,
@@ -199,6 +207,7 @@ impl Collector {
         seat: u32,
         now_ms: u64,
     ) -> Parked {
+        self.hear();
         let index = self.room(room);
         self.push(index, visitor, place(seq), now_ms, false);
         self.queue(index).users += 1;
@@ -211,7 +220,6 @@ impl Collector {
             room: index,
             visitor: visitor.clone(),
             place: place(seq),
-            parked_at_ms: now_ms,
             told_at_ms: now_ms,
             seat,
             before: self.clients.add(index, visitor, number),
@@ -226,6 +234,7 @@ impl Collector {
 
     /// A parked poll was answered. Gives back whether its client has left explicitly, so that nothing should go on in its name.
     pub fn answered(&mut self, parked: Parked, now_ms: u64) -> bool {
+        self.hear();
         let Some((poll, _)) = self.take(parked) else { return false };
         // Told less than a step of the window ago: the end of presence would be the same.
         if !poll.has_left && now_ms.saturating_sub(poll.told_at_ms) >= 500 {
@@ -236,6 +245,7 @@ impl Collector {
 
     /// The client of a parked poll has closed its connection: it is gone, unless it has another poll parked.
     pub fn closed(&mut self, parked: Parked, now_ms: u64) {
+        self.hear();
         let Some((poll, is_last)) = self.take(parked) else { return };
         if !is_last || poll.has_left {
             return;
@@ -251,47 +261,6 @@ impl Collector {
     #[cfg(test)]
     pub(crate) fn ended(&mut self, parked: Parked) {
         self.take(parked);
-    }
-
-    /// `visitor` has left the room with this device: offline at once.
-    pub fn left(&mut self, room: &RoomKey, visitor: &Visitor, now_ms: u64) {
-        let index = self.room(room);
-        self.push(index, visitor, 0, now_ms, true);
-        self.due_at_ms = self.due_at_ms.min(now_ms);
-    }
-
-    /// The seats of the polls that a client had parked here when it left explicitly, on this thread or another: they are to be
-    /// ended, and prove nothing any more. What it has parked since then stays: it has come back.
-    pub fn leave_polls(
-        &mut self,
-        room: &RoomKey,
-        user: UserHash,
-        device: DeviceHash,
-        left_at_ms: u64,
-    ) -> Vec<u32> {
-        let Some(&index) = self.index.get(room) else { return Vec::new() };
-        let mut next = self.clients.last(index, user, device);
-        let mut later = None;
-        // A client's polls are a list, the newest first.
-        while let Some(number) = next {
-            let Some(poll) =
-                self.parked[number as usize].as_ref().filter(|poll| poll.parked_at_ms > left_at_ms)
-            else {
-                break;
-            };
-            (later, next) = (Some(number), poll.before);
-        }
-        match later.and_then(|number| self.parked[number as usize].as_mut()) {
-            Some(poll) => poll.before = None,
-            None => self.clients.set_last(index, user, device, None),
-        }
-        let mut seats = Vec::new();
-        while let Some(poll) = next.and_then(|number| self.parked[number as usize].as_mut()) {
-            poll.has_left = true;
-            seats.push(poll.seat);
-            next = poll.before;
-        }
-        seats
     }
 
     /// Polls that are parked here.
@@ -315,6 +284,7 @@ impl Collector {
 
     /// Everything of a tick but sending.
     fn gather(&mut self, now_ms: u64) {
+        self.hear();
         self.answer_closings();
         self.finish_closings(now_ms);
         self.tell_again(now_ms);
@@ -322,45 +292,6 @@ impl Collector {
             self.retell_parked(now_ms);
         }
         self.tell_names();
-    }
-
-    /// Sends all that waits, now: before the end of the thread, for one.
-    pub fn flush(&mut self, now_ms: u64) {
-        for (node, batch) in self.batches(now_ms) {
-            let wanted = Some(Arc::clone(&self.wanted));
-            self.stats.send(&node, Outgoing { batch, made_at_ms: now_ms, wanted });
-        }
-    }
-
-    /// All that waits, for each node what it is to get. While no node answers, nothing, and all stays.
-    pub fn batches(&mut self, now_ms: u64) -> Vec<(NodeId, Batch)> {
-        let nodes = self.stats.nodes();
-        if nodes.live().is_empty() {
-            self.due_at_ms = now_ms + 1_000;
-            return Vec::new();
-        }
-        self.due_at_ms = u64::MAX;
-        self.num_waiting = 0;
-        let mut dispatch = dispatch::Dispatch::new(&nodes, self.stats.snapshots(), now_ms);
-        for index in 0..self.rooms.len() {
-            let Some(queue) = &mut self.rooms[index] else { continue };
-            if !queue.beats.is_empty() || !queue.names.is_empty() {
-                dispatch.add(&queue.room, queue.hash, &queue.beats, &queue.names);
-                queue.names.clear();
-                // A storm's room does not keep its size.
-                if queue.beats.capacity() > 4_096 && queue.beats.len() < queue.beats.capacity() / 4 {
-                    queue.beats = Vec::new();
-                }
-                queue.beats.clear();
-            }
-            if queue.users == 0 {
-                self.index.remove(&queue.room);
-                self.rooms[index] = None;
-                self.free_rooms.push(index as u32);
-            }
-        }
-        self.names.grow_older(now_ms, self.stats.window_ms());
-        dispatch.finish()
     }
 
     fn room(&mut self, room: &RoomKey) -> u32 {
@@ -372,6 +303,7 @@ impl Collector {
             hash: crate::nodes::room_hash(room),
             beats: Vec::new(),
             names: Vec::new(),
+            left: Vec::new(),
             users: 0,
         };
         let index = self.free_rooms.pop().unwrap_or_else(|| {
@@ -431,63 +363,6 @@ impl Collector {
             at = before;
         }
         false
-    }
-
-    /// Tells again of polls that were parked a second ago.
-    fn tell_again(&mut self, now_ms: u64) {
-        while let Some(&(number, told_at_ms)) = self.told_once.front()
-            && now_ms >= told_at_ms + TOLD_AGAIN_AFTER_MS
-        {
-            self.told_once.pop_front();
-            // Its place may be another poll's by now, which has an entry of its own unless it was parked in the same millisecond.
-            let poll = self.parked[number as usize].as_mut();
-            if let Some(poll) = poll.filter(|poll| !poll.has_left && poll.told_at_ms == told_at_ms) {
-                poll.told_at_ms = now_ms;
-                let (room, place, visitor) = (poll.room, poll.place, poll.visitor.clone());
-                self.push(room, &visitor, place, now_ms, false);
-            }
-        }
-    }
-
-    /// Tells again of polls of which nothing was told for a third of the window.
-    fn retell_parked(&mut self, now_ms: u64) {
-        let every_ms = self.stats.window_ms() / 3;
-        self.next_retell_at_ms = now_ms + (every_ms / 8).clamp(50, 1_000);
-        for number in 0..self.parked.len() {
-            let Some(poll) = &mut self.parked[number] else { continue };
-            if !poll.has_left && now_ms.saturating_sub(poll.told_at_ms) >= every_ms {
-                poll.told_at_ms = now_ms;
-                let (room, place, visitor) = (poll.room, poll.place, poll.visitor.clone());
-                self.push(room, &visitor, place, now_ms, false);
-            }
-        }
-    }
-
-    /// Says of clients that other threads have seen close whether they are parked here.
-    fn answer_closings(&mut self) {
-        let Self { stats, number, closings_read, clients, index, .. } = self;
-        stats.closings.read(closings_read, |closing| {
-            if closing.collector != *number && !clients.is_empty() && clients.has(index, closing) {
-                closing.object();
-            }
-        });
-    }
-
-    fn finish_closings(&mut self, now_ms: u64) {
-        let waits_ms = if self.stats.closings.is_alone() { 0 } else { CLOSE_WAITS_MS };
-        for at in (0..self.closings.len()).rev() {
-            let (closing, room) = &self.closings[at];
-            if now_ms < closing.at_ms + waits_ms {
-                continue;
-            }
-            let (closing, room) = (Arc::clone(closing), *room);
-            self.closings.swap_remove(at);
-            self.queue(room).users -= 1;
-            if !closing.is_objected_to() && !self.clients.has_client(room, closing.user, closing.device) {
-                self.push(room, &closing.visitor(), 0, closing.at_ms, true);
-                self.due_at_ms = self.due_at_ms.min(now_ms);
-            }
-        }
     }
 
     /// Sends the names that statsvrs have asked for.

@@ -45,7 +45,7 @@ mod window;
 
 pub use beat::{Batch, Beat, Name, Run, Signal, SplitId, Taken};
 pub use clock::Clock;
-pub use collector::{Collector, CollectorSettings, Parked, TICK_EVERY, Visitor};
+pub use collector::{Collector, CollectorSettings, Moment, Parked, TICK_EVERY, Visitor};
 pub use error::StatsError;
 #[cfg(any(test, fuzzing))]
 pub use history::fuzzing;

@@ -19,7 +19,9 @@ pub(crate) use self::sending::Outgoing;
 use crate::{
     Clock, Node, NodeId, Nodes, Placement, Report, RoomCell, RoomShare, RoomSnapshot, SectTotals, Series,
     SeriesRange, Signal, Snapshots, SplitId, SplitReach, Standing, StatsError, StatsService, StatsSettings,
-    Totals, UserHash, Viewer, ViewersQuery, collector::Closings, metrics::Metrics,
+    Totals, UserHash, Viewer, ViewersQuery,
+    collector::{Closings, Leavings},
+    metrics::Metrics,
     takeover::MESSAGES_AT_ONCE,
 };
 
@@ -99,6 +101,7 @@ pub struct Stats {
     signals: Mutex<Vec<(RoomKey, Signal)>>,
     has_signals: Notify,
     pub(crate) closings: Closings,
+    pub(crate) leavings: Leavings,
     pub(crate) metrics: Metrics,
 }
 
@@ -129,6 +132,7 @@ impl Stats {
             signals: Mutex::default(),
             has_signals: Notify::new(),
             closings: Closings::default(),
+            leavings: Leavings::default(),
             metrics: Metrics::new(),
         })
     }

@@ -12,6 +12,8 @@
 
 mod client;
 mod followers;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod link;
 mod metrics;
 mod places;

@@ -26,7 +26,17 @@ pub use records::{
 };
 pub use rocks::RocksStore;
 #[cfg(any(test, fuzzing))]
-pub use rocks::fuzzing;
+pub mod fuzzing {
+    //! Fuzz targets of the log, for `fuzz/` and for the tests that repeat its corpora.
+
+    pub use crate::{
+        grpc::fuzzing::log_wire,
+        rocks::fuzzing::{key, log, record},
+    };
+}
+#[cfg(test)]
+#[path = "../../fuzz/replay.rs"]
+mod replay;
 use room::{
     Bounds, Epoch, List, Message, MessageId, NoticeSink, PerList, Post, Retention, RoomKey, RoomSettings, Seq,
 };

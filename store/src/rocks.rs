@@ -8,7 +8,7 @@ mod batch;
 mod columns;
 mod directory;
 #[cfg(any(test, fuzzing))]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod health;
 mod ids;
 mod keys;

@@ -1,6 +1,7 @@
 //! What the suites share: a running server, clients that hide nothing, and waiting for conditions.
 
 mod answer;
+mod authority;
 mod balancer;
 mod chat;
 mod cluster;
@@ -13,6 +14,7 @@ mod tokens;
 mod wait;
 
 pub(crate) use answer::Answer;
+pub(crate) use authority::Authority;
 pub(crate) use balancer::{Balancer, Kind, Upstreams};
 pub(crate) use chat::{cursor, seqs, texts};
 pub(crate) use cluster::Cluster;

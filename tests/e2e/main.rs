@@ -10,6 +10,7 @@ mod auditor;
 mod bad_input;
 mod both_versions;
 mod cluster;
+mod cluster_tls;
 mod crash;
 mod deploy;
 mod encode_once;

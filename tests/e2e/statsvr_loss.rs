@@ -7,12 +7,12 @@ use std::{
 };
 
 use room::{AppId, RoomId, RoomKey, UserId};
+use rpc::Security;
 use statsvr::{
     Clock, Collector, CollectorSettings, DeviceHash, NodeId, Parked, SeriesRange, Stats, StatsService,
     StatsSettings, Step, TICK_EVERY, UserHash, Visitor, grpc::RemoteStatsvr,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 
 use crate::harness::{Server, config};
 
@@ -95,8 +95,8 @@ async fn killed_statsvr_of_two_changes_no_count() {
 
     let settings = StatsSettings { window: WINDOW, ..StatsSettings::default() };
     let members = addresses.each_ref().map(|address| {
-        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-        let service: Arc<dyn StatsService> = Arc::new(RemoteStatsvr::new(channel, Duration::from_secs(2)));
+        let statsvr = RemoteStatsvr::new(address, &Security::none(), Duration::from_secs(2)).unwrap();
+        let service: Arc<dyn StatsService> = Arc::new(statsvr);
         (NodeId::new(address), service)
     });
     let stats = Stats::new(Clock::system(), &settings, Duration::from_secs(2), members);

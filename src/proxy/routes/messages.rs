@@ -5,7 +5,7 @@ use std::{io::Write as _, rc::Rc};
 use room::{List, Problem, RoomId, RoomKey, Seq};
 use sendsvr::{Caller, SendBody, Sent};
 use serde_json::json;
-use statsvr::Visitor;
+use statsvr::{Moment, Visitor};
 
 use super::check_json;
 use crate::proxy::{
@@ -24,6 +24,7 @@ pub(crate) struct Sending {
     caller: Caller,
     visitor: Visitor,
     key: RoomKey,
+    began: Moment,
     /// Until it is sent.
     body: Option<SendBody>,
 }
@@ -39,7 +40,8 @@ pub(super) async fn send(
     let body = Some(read(&context.front, &request.fields, &request.body)?);
     let identity = &session.caller.as_ref().expect("identified above").identity;
     let visitor = context.presence.visitor(identity, session.connection.number);
-    finish(&context, Box::new(Sending { caller, visitor, key, body })).await
+    let began = context.presence.moment();
+    finish(&context, Box::new(Sending { caller, visitor, key, began, body })).await
 }
 
 /// Checks a send whose head and body lie together in what was read from its connection. [`send`] is for all others and
@@ -63,7 +65,8 @@ pub(crate) fn begin(
     session.caller.as_ref().expect("identified above").enter(&key.room)?;
     let body = Some(read(&session.context.front, fields, body)?);
     let visitor = session.context.presence.visitor(&identity, connection);
-    Ok(Box::new(Sending { caller: sender, visitor, key, body }))
+    let began = session.context.presence.moment();
+    Ok(Box::new(Sending { caller: sender, visitor, key, began, body }))
 }
 
 fn read(front: &Front, fields: &Fields<'_>, body: &[u8]) -> Result<SendBody, Problem> {
@@ -77,13 +80,13 @@ fn read(front: &Front, fields: &Fields<'_>, body: &[u8]) -> Result<SendBody, Pro
 /// Why the one message was refused; those of a batch have their refusals in the response.
 pub(crate) async fn finish(context: &Context, mut sending: Box<Sending>) -> Result<Response, Problem> {
     let body = sending.body.take().expect("a sending is finished once");
-    let Sending { caller, visitor, key, .. } = &*sending;
+    let Sending { caller, visitor, key, began, .. } = &*sending;
     let (sender, presence) = (&context.front.sender, &context.presence);
     match body {
         SendBody::Single(draft) => {
             let draft = context.front.check_pressure(draft)?;
             let sent = sender.send(caller, key, draft).await?;
-            presence.seen(key, visitor, None);
+            presence.sent(key, visitor, *began);
             let mut body = Vec::with_capacity(SENT_BYTES);
             write_sent(&mut body, &sent, Within::Alone);
             Ok(Response::json(status(&sent), body))
@@ -93,7 +96,7 @@ pub(crate) async fn finish(context: &Context, mut sending: Box<Sending>) -> Resu
             let drafts = drafts.into_iter().map(|draft| draft.and_then(checked)).collect();
             let results = sender.send_batch(caller, key, drafts).await;
             if results.iter().any(Result::is_ok) {
-                presence.seen(key, visitor, None);
+                presence.sent(key, visitor, *began);
             }
             let mut body = Vec::with_capacity(SENT_BYTES * results.len());
             body.extend_from_slice(b"{\"results\":");

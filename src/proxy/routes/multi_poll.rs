@@ -107,17 +107,27 @@ async fn begin(session: &Session, key: RoomKey, ask: Ask, visitor: &Visitor) -> 
     let presence = &session.context.presence;
     let mut follower = Follower::new(&session.context.worker);
     let started = follower.ask(&key, &ask)?;
-    Ok(match settle(&mut follower, &key, &ask, started).await? {
-        Started::Answer(answer) => {
-            presence.seen(&key, visitor, Some(&follower));
+    if let Started::Answer(answer) = started {
+        presence.seen(&key, visitor, &follower);
+        follower.delivered(&answer, false);
+        return Ok(LegState::Answered(answer));
+    }
+    // From here on, before the store is read: a leave meanwhile is later than this poll.
+    let present = presence.park(&key, visitor, &follower);
+    match settle(&mut follower, &key, &ask, started).await {
+        Ok(Started::Answer(answer)) => {
+            present.answered();
             follower.delivered(&answer, false);
-            LegState::Answered(answer)
+            Ok(LegState::Answered(answer))
         }
-        Started::Parked | Started::Later(_) => {
-            let present = presence.park(&key, visitor, &follower);
-            LegState::Parked(Box::new(Parked { follower, key, ask, present }))
+        Ok(Started::Parked | Started::Later(_)) => {
+            Ok(LegState::Parked(Box::new(Parked { follower, key, ask, present })))
         }
-    })
+        Err(problem) => {
+            present.answered();
+            Err(problem)
+        }
+    }
 }
 
 /// Waits until one of the parked polls has its answer.

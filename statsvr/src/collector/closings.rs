@@ -1,18 +1,17 @@
 //! What the threads of a process tell each other of clients that have closed a connection.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
-use parking_lot::Mutex;
 use room::Role;
 
-use super::Visitor;
+use super::{Collector, Visitor, told::Told};
 use crate::{DeviceHash, UserHash};
+
+/// How long a close waits for another thread of the process to say that the client is parked there, too (milliseconds).
+const CLOSE_WAITS_MS: u64 = 60;
 
 /// Most closings that are remembered for threads that have not looked yet; the oldest gives way, and its client counts as
 /// gone until a poll that is parked elsewhere is told of again.
@@ -53,20 +52,27 @@ impl Closing {
 }
 
 /// The latest closings of all threads. The lock is taken at closes, and at ticks after which there are new ones.
-#[derive(Default)]
 pub(crate) struct Closings {
-    /// Number of the next closing.
-    next: AtomicU64,
-    latest: Mutex<VecDeque<Arc<Closing>>>,
+    told: Told<Closing>,
     collectors: AtomicUsize,
     numbers: AtomicU64,
+}
+
+impl Default for Closings {
+    fn default() -> Self {
+        Self {
+            told: Told::new(CLOSINGS_MAX),
+            collectors: AtomicUsize::default(),
+            numbers: AtomicU64::default(),
+        }
+    }
 }
 
 impl Closings {
     /// Gives a new collector its number, and from which closing on it is to look.
     pub(super) fn enter(&self) -> (u64, u64) {
         self.collectors.fetch_add(1, Ordering::Relaxed);
-        (self.numbers.fetch_add(1, Ordering::Relaxed), self.next.load(Ordering::Acquire))
+        (self.numbers.fetch_add(1, Ordering::Relaxed), self.told.next())
     }
 
     pub(super) fn exit(&self) {
@@ -79,29 +85,37 @@ impl Closings {
     }
 
     pub(super) fn publish(&self, closing: Arc<Closing>) {
-        if self.is_alone() {
-            return;
+        if !self.is_alone() {
+            self.told.publish(closing);
         }
-        let mut latest = self.latest.lock();
-        if latest.len() >= CLOSINGS_MAX {
-            latest.pop_front();
+    }
+}
+
+impl Collector {
+    /// Says of clients that other threads have seen close whether they are parked here.
+    pub(super) fn answer_closings(&mut self) {
+        let Self { stats, number, closings_read, clients, index, .. } = self;
+        for closing in stats.closings.told.unread(closings_read) {
+            if closing.collector != *number && !clients.is_empty() && clients.has(index, &closing) {
+                closing.object();
+            }
         }
-        latest.push_back(closing);
-        self.next.fetch_add(1, Ordering::Release);
     }
 
-    /// Shows all since number `read`, and moves it on.
-    pub(super) fn read(&self, read: &mut u64, mut look: impl FnMut(&Closing)) {
-        if self.next.load(Ordering::Acquire) == *read {
-            return;
+    pub(super) fn finish_closings(&mut self, now_ms: u64) {
+        let waits_ms = if self.stats.closings.is_alone() { 0 } else { CLOSE_WAITS_MS };
+        for at in (0..self.closings.len()).rev() {
+            let (closing, room) = &self.closings[at];
+            if now_ms < closing.at_ms + waits_ms {
+                continue;
+            }
+            let (closing, room) = (Arc::clone(closing), *room);
+            self.closings.swap_remove(at);
+            self.queue(room).users -= 1;
+            if !closing.is_objected_to() && !self.clients.has_client(room, closing.user, closing.device) {
+                self.push(room, &closing.visitor(), 0, closing.at_ms, true);
+                self.due_at_ms = self.due_at_ms.min(now_ms);
+            }
         }
-        let unread: Vec<Arc<Closing>> = {
-            let latest = self.latest.lock();
-            let next = self.next.load(Ordering::Acquire);
-            let count = usize::try_from(next - *read).unwrap_or(usize::MAX).min(latest.len());
-            *read = next;
-            latest.range(latest.len() - count..).cloned().collect()
-        };
-        unread.iter().for_each(|closing| look(closing));
     }
 }

@@ -1,14 +1,59 @@
 //! From what waits in a collector to batches for nodes: by split, twice each.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use room::RoomKey;
 
-use super::Waiting;
-use crate::{Batch, Beat, Name, NodeId, Nodes, Placement, Run, Snapshots, SplitId};
+use super::{Collector, Waiting, leavings::with_leaves};
+use crate::{Batch, Beat, Name, NodeId, Nodes, Placement, Run, Snapshots, SplitId, stats::Outgoing};
 
 /// Beats of a batch, about: 256 KiB on the wire.
 const BATCH_BEATS: usize = 16_384;
+
+impl Collector {
+    /// Sends all that waits, now: before the end of the thread, for one.
+    pub fn flush(&mut self, now_ms: u64) {
+        self.hear();
+        for (node, batch) in self.batches(now_ms) {
+            let wanted = Some(Arc::clone(&self.wanted));
+            self.stats.send(&node, Outgoing { batch, made_at_ms: now_ms, wanted });
+        }
+    }
+
+    /// All that waits, for each node what it is to get. While no node answers, nothing, and all stays.
+    pub fn batches(&mut self, now_ms: u64) -> Vec<(NodeId, Batch)> {
+        let nodes = self.stats.nodes();
+        if nodes.live().is_empty() {
+            self.due_at_ms = now_ms + 1_000;
+            return Vec::new();
+        }
+        self.due_at_ms = u64::MAX;
+        self.num_waiting = 0;
+        let mut dispatch = Dispatch::new(&nodes, self.stats.snapshots(), now_ms);
+        for index in 0..self.rooms.len() {
+            let Some(queue) = &mut self.rooms[index] else { continue };
+            if !queue.left.is_empty() {
+                queue.beats = with_leaves(std::mem::take(&mut queue.beats), std::mem::take(&mut queue.left));
+            }
+            if !queue.beats.is_empty() || !queue.names.is_empty() {
+                dispatch.add(&queue.room, queue.hash, &queue.beats, &queue.names);
+                queue.names.clear();
+                // A storm's room does not keep its size.
+                if queue.beats.capacity() > 4_096 && queue.beats.len() < queue.beats.capacity() / 4 {
+                    queue.beats = Vec::new();
+                }
+                queue.beats.clear();
+            }
+            if queue.users == 0 {
+                self.index.remove(&queue.room);
+                self.rooms[index] = None;
+                self.free_rooms.push(index as u32);
+            }
+        }
+        self.names.grow_older(now_ms, self.stats.window_ms());
+        dispatch.finish()
+    }
+}
 
 /// Batches in the making.
 pub(super) struct Dispatch<'a> {

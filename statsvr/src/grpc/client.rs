@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, future::ready};
 use proto::internal::{self as wire, stats_service_client::StatsServiceClient};
 use room::{RoomKey, UserId};
+use rpc::{Security, SecurityError, explain};
 use tonic::{Request, Status, transport::Channel};
 use tracing::warn;
 
@@ -22,17 +23,22 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct RemoteStatsvr {
     client: StatsServiceClient<Channel>,
+    security: Security,
     deadline: Duration,
 }
 
 impl RemoteStatsvr {
-    /// The statsvr behind `channel`; what is not answered by `deadline` counts as unavailable.
-    #[must_use]
-    pub fn new(channel: Channel, deadline: Duration) -> Self {
+    /// The statsvr at an address; what is not answered by `deadline` counts as unavailable. It is connected to when it is first
+    /// asked, and again when the connection broke. Must be called on the runtime that will use it.
+    ///
+    /// # Errors
+    /// [`SecurityError`] if the address is none.
+    pub fn new(address: &str, security: &Security, deadline: Duration) -> Result<Self, SecurityError> {
+        let channel = security.endpoint(address)?.connect_lazy();
         let client = StatsServiceClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Self { client, deadline }
+        Ok(Self { client, security: security.clone(), deadline })
     }
 
     fn client(&self) -> StatsServiceClient<Channel> {
@@ -67,7 +73,12 @@ impl StatsService for RemoteStatsvr {
 
     async fn subscribe(&self) -> Result<Updates, StatsError> {
         // No deadline: the stream goes on for as long as both nodes do. Whoever reads it knows how long silence may last.
-        let updates = self.client().subscribe(wire::StatsSubscription {}).await.map_err(refused)?;
+        let subscribed = self.client().subscribe(wire::StatsSubscription {}).await;
+        // Every node begins with this, so it is what tells of a connection that can't be made.
+        let updates = subscribed.map_err(|status| match refused(status.clone()) {
+            StatsError::Unavailable(_) => StatsError::Unavailable(explain(&status, &self.security)),
+            error => error,
+        })?;
         let updates = updates.into_inner().scan((), |(), update| {
             let update = update.map_err(refused).and_then(|update| Ok(Update::try_from(update)?));
             if let Err(error) = &update {

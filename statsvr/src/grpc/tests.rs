@@ -1,10 +1,11 @@
 use std::{sync::Arc, time::Duration};
 
 use room::{AppId, Role, RoomId, RoomKey, Seq, UserId};
+use rpc::Security;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Endpoint, Server};
+use tonic::transport::Server;
 
 use super::*;
 use crate::{
@@ -43,8 +44,7 @@ async fn served(id: &str, clock: Clock) -> (Arc<Statsvr>, RemoteStatsvr, Cancell
             () = stopped => {}
         }
     });
-    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-    (node, RemoteStatsvr::new(channel, PATIENT), stop)
+    (node, RemoteStatsvr::new(&address.to_string(), &Security::none(), PATIENT).unwrap(), stop)
 }
 
 /// Waits for `what`, for 20 s at most.
@@ -148,8 +148,7 @@ async fn node_that_is_not_there_is_unavailable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-    let remote = RemoteStatsvr::new(channel, PATIENT);
+    let remote = RemoteStatsvr::new(&address.to_string(), &Security::none(), PATIENT).unwrap();
     assert!(matches!(remote.standing(&room()).await, Err(StatsError::Unavailable(_))));
     assert!(matches!(remote.subscribe().await, Err(StatsError::Unavailable(_))));
 }

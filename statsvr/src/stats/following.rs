@@ -20,13 +20,24 @@ impl Stats {
         let mut wait = RETRY_AFTER.0;
         let mut was_lost = false;
         let mut heard_at_ms = None;
+        // Why it could not be asked last time: told once.
+        let mut refused: Option<String> = None;
         loop {
-            if let Ok(mut updates) = self.within(member.service.subscribe()).await {
-                while let Ok(Some(update)) = timeout(SILENCE_MAX, updates.next()).await {
-                    self.heard(member, &update, was_lost);
-                    was_lost = false;
-                    heard_at_ms = Some(self.clock.now_ms());
-                    wait = RETRY_AFTER.0;
+            match self.within(member.service.subscribe()).await {
+                Ok(mut updates) => {
+                    while let Ok(Some(update)) = timeout(SILENCE_MAX, updates.next()).await {
+                        self.heard(member, &update, was_lost);
+                        (was_lost, refused) = (false, None);
+                        heard_at_ms = Some(self.clock.now_ms());
+                        wait = RETRY_AFTER.0;
+                    }
+                }
+                Err(error) => {
+                    let why = error.to_string();
+                    if refused.as_ref() != Some(&why) {
+                        warn!(node = %member.id, why, "statsvr can't be asked");
+                        refused = Some(why);
+                    }
                 }
             }
             was_lost |= self.lost(member);

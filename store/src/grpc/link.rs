@@ -86,12 +86,15 @@ impl Link {
     ) {
         let address = self.peer.address().clone();
         let mut attempts = 0;
+        let mut said: Option<String> = None;
         loop {
             let was_up = match self.stream(&own, &incoming, &told).await {
                 Ok(never) => match never {},
                 Err(Ended { status, was_up }) => {
-                    if attempts == 0 || was_up {
-                        warn!(node = %address, code = ?status.code(), message = status.message(), "rooms can't be followed on the node");
+                    let why = self.peer.explain(&status);
+                    if was_up || said.as_ref() != Some(&why) {
+                        warn!(node = %address, code = ?status.code(), why, "rooms can't be followed on the node");
+                        said = Some(why);
                     }
                     was_up
                 }

@@ -130,12 +130,9 @@ fn log_file(bytes: &[u8]) {
 }
 
 #[cfg(test)]
-#[path = "../../../fuzz/replay.rs"]
-mod replay;
-
-#[cfg(test)]
 mod tests {
-    use super::{key, log, record, replay::replay};
+    use super::{key, log, record};
+    use crate::replay::replay;
 
     #[test]
     fn corpora_are_read_without_a_finding() {

@@ -71,6 +71,15 @@ impl Cluster {
         Server::start(options.args(&["--sendsvr", &sendsvr, "--nodes", &nodes])).await
     }
 
+    /// Starts a node that wants to join and may not get ready.
+    pub(crate) async fn stranger(&self, role: Role, options: Options) -> Server {
+        let (sendsvr, nodes) = (self.sendsvr_addr.to_string(), self.statsvr_addr.to_string());
+        let args = ["--sendsvr", &sendsvr, "--nodes", &nodes];
+        // A recvsvr knows no statsvrs.
+        let args = if role == Role::Proxy { &args[..] } else { &args[..2] };
+        Server::start_unready(options.role(role).args(args)).await
+    }
+
     /// The recvsvr that tells proxies of rooms, by what it says itself: the number of nodes that follow rooms there.
     pub(crate) async fn followed_rooms(&self, recvsvr: usize) -> f64 {
         self.recvsvrs[recvsvr].metric("bigroom_log_followed_rooms", &[]).await

@@ -1,0 +1,39 @@
+//! Parked polls keep their users online: they are told again and again.
+
+use super::Collector;
+
+/// A parked poll is told again so soon after it was parked (milliseconds): two ticks of the window, so that the second beat is later
+/// than a leave that came with the first.
+const TOLD_AGAIN_AFTER_MS: u64 = 1_000;
+
+impl Collector {
+    /// Tells again of polls that were parked a second ago.
+    pub(super) fn tell_again(&mut self, now_ms: u64) {
+        while let Some(&(number, told_at_ms)) = self.told_once.front()
+            && now_ms >= told_at_ms + TOLD_AGAIN_AFTER_MS
+        {
+            self.told_once.pop_front();
+            // Its place may be another poll's by now, which has an entry of its own unless it was parked in the same millisecond.
+            let poll = self.parked[number as usize].as_mut();
+            if let Some(poll) = poll.filter(|poll| !poll.has_left && poll.told_at_ms == told_at_ms) {
+                poll.told_at_ms = now_ms;
+                let (room, place, visitor) = (poll.room, poll.place, poll.visitor.clone());
+                self.push(room, &visitor, place, now_ms, false);
+            }
+        }
+    }
+
+    /// Tells again of polls of which nothing was told for a third of the window.
+    pub(super) fn retell_parked(&mut self, now_ms: u64) {
+        let every_ms = self.stats.window_ms() / 3;
+        self.next_retell_at_ms = now_ms + (every_ms / 8).clamp(50, 1_000);
+        for number in 0..self.parked.len() {
+            let Some(poll) = &mut self.parked[number] else { continue };
+            if !poll.has_left && now_ms.saturating_sub(poll.told_at_ms) >= every_ms {
+                poll.told_at_ms = now_ms;
+                let (room, place, visitor) = (poll.room, poll.place, poll.visitor.clone());
+                self.push(room, &visitor, place, now_ms, false);
+            }
+        }
+    }
+}
