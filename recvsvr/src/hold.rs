@@ -19,7 +19,7 @@ pub(crate) struct Waiting {
 pub(crate) enum Decision {
     /// Answer with everything after its place.
     Answer,
-    /// Answer with priority messages only: it is at its deadline, but still held.
+    /// Answer with priority messages only: it is still held, and has some or is at its deadline.
     AnswerHeld,
     /// Answer with nothing: the time ran out.
     TimedOut,
@@ -35,15 +35,21 @@ impl Waiting {
 
     /// The rule: a closed room, a reader that starts over and priority messages answer at once; normal messages
     /// from `eligible_at_ms` on; the deadline answers with what is not held.
+    ///
+    /// A held reader gets its priority messages alone: a flood of normal ones that wait for the hold to end would make the answer
+    /// to each of thousands of readers a hundred times larger, and the last of them late (ADR 0011).
     pub(crate) fn decide(&self, snapshot: &Snapshot, now_ms: u64) -> Decision {
         let is_held = self.is_held(now_ms);
         let is_over = self.deadline_ms <= now_ms;
         let has_priority = snapshot.has_news(List::Priority, self.place);
         let has_normal = snapshot.has_news(List::Normal, self.place);
-        if is_over && is_held {
+        if self.place.restarted || snapshot.settings.is_closed() {
+            return if is_over && is_held { Decision::AnswerHeld } else { Decision::Answer };
+        }
+        if is_held && (is_over || has_priority) {
             return Decision::AnswerHeld;
         }
-        if has_priority || (has_normal && !is_held) || self.place.restarted || snapshot.settings.is_closed() {
+        if has_priority || (has_normal && !is_held) {
             return Decision::Answer;
         }
         if is_over {
@@ -95,8 +101,9 @@ mod tests {
             (5, 6, 0, 900, Answer),
             (5, 6, 500, 900, Wait(500)),
             (5, 6, 950, 900, Wait(900)),
-            (6, 6, 500, 900, Answer),
-            (6, 5, 500, 900, Answer),
+            (6, 6, 500, 900, AnswerHeld),
+            (6, 5, 500, 900, AnswerHeld),
+            (6, 6, 0, 900, Answer),
             (5, 5, 0, 100, TimedOut),
             (5, 6, 0, 100, Answer),
             (5, 6, 500, 100, AnswerHeld),

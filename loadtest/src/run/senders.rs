@@ -244,10 +244,14 @@ impl<'p> Senders<'p> {
                 Err(what) => served = Err(what),
             }
         }
-        if let Err(what) = served {
-            self.tally.counters.add_error(&format!("send {what}"), 1);
-            let now_us = self.clock.now_us();
-            self.lines[nth].1.fail(now_us);
+        let now_us = self.clock.now_us();
+        match served {
+            Ok(()) => {}
+            Err(line::CLOSED) if line.is_free() => line.expire(now_us),
+            Err(what) => {
+                self.tally.counters.add_error(&format!("send {what}"), 1);
+                line.fail(now_us);
+            }
         }
     }
 

@@ -110,7 +110,7 @@ fn policy_bounds_requests_and_keeps_priority_fast_for_who_waits() {
     let (on, off) = (of(true), of(false));
     let polls = |outcome: &Outcome| mean(outcome, |sample| sample.polls_per_s);
     // As many as the network lets through (a round trip of 60 ms) against one in two seconds, and priority.
-    assert!(polls(&on) < polls(&off) / 15.0, "{} {}", polls(&on), polls(&off));
+    assert!(polls(&on) < polls(&off) / 12.0, "{} {}", polls(&on), polls(&off));
     let priority_p99 = on.ages[0].quantile_ms(0.99);
     assert!(priority_p99 < 300.0, "{priority_p99}");
     assert!(on.ages[1].quantile_ms(0.5) > 800.0);
@@ -142,8 +142,9 @@ fn flood_beyond_the_limit_is_paged_without_loss() {
     let flood = Scenario { normal: vec![(0.0, 200.0)], ..small("flood", 15_000_000, 1_000, 40) };
     let outcome = play(&flood, 9);
     assert_clean(&outcome);
-    // 200 a second for 15 million, 200 an answer: a poll a second each, though the interval is five.
-    near("polls", mean(&outcome, |sample| sample.polls_per_s), 15e6, 0.12);
+    // 200 a second for 15 million, 200 an answer: a poll a second each, though the interval is five. And one for a priority message
+    // every five seconds, for those who are held then.
+    near("polls", mean(&outcome, |sample| sample.polls_per_s), 15e6, 0.15);
 }
 
 #[test]

@@ -39,8 +39,6 @@ pub struct Ways {
 enum Wait {
     /// The rest of an away time that is evenly spread over this range: the renewal process's residual life.
     Residual(f64, f64),
-    /// The rest of a hold of this length that priority messages, so many a second and at random, cut short.
-    Cut(f64, f64),
     /// Evenly spread from nothing to this.
     Even(f64),
 }
@@ -59,12 +57,6 @@ impl Wait {
                     (most - age_s).powi(2) / (2.0 * (most - least)) / mean
                 }
             }
-            // (e^-px - e^-pI) / (1 - e^-pI)
-            Self::Cut(most, rate) if age_s < most => {
-                let left = (-rate * most).exp();
-                ((-rate * age_s).exp() - left) / (1.0 - left)
-            }
-            Self::Cut(..) => 0.0,
             Self::Even(most) if most > 0.0 => (1.0 - age_s / most).max(0.0),
             Self::Even(_) => 0.0,
         }
@@ -83,10 +75,7 @@ impl Ages {
             // Messages that come while the viewer is away wait for its return, the others for their turn.
             let away = share * cycle.away_s / (cycle.away_s + cycle.parked_s).max(f64::MIN_POSITIVE);
             let (least, most) = cycle.away_range_s;
-            let cut_per_s = demand.traffic.priority_per_s;
-            let is_cut = std::ptr::eq(cycle, held) && cut_per_s > 0.0 && most > 0.0;
-            let wait = if is_cut { Wait::Cut(most, cut_per_s) } else { Wait::Residual(least, most) };
-            normal.push((away, wait));
+            normal.push((away, Wait::Residual(least, most)));
             normal.push((share - away, Wait::Even(ways.fan_out_s)));
         }
         let away = polite_share * polite.away_s / (polite.away_s + polite.parked_s).max(f64::MIN_POSITIVE);
@@ -152,12 +141,11 @@ mod tests {
     }
 
     #[test]
-    fn priority_messages_bring_normal_ones_along() {
+    fn priority_messages_leave_the_ages_of_normal_ones_as_they_are() {
         let mut demand = room(15_000_000, 100.0);
         (demand.crowd.polite_share, demand.traffic.priority_per_s) = (0.0, 0.2);
-        // (e^-x/5 - e^-1) / (1 - e^-1) = 0.5 at x = -5 ln((1 + e^-1) / 2).
-        let expect = -5.0 * f64::midpoint(1.0, (-1.0_f64).exp()).ln();
-        near(ages(&demand, NOTHING).normal.p50_s, expect);
+        near(ages(&demand, NOTHING).normal.p50_s, 2.5);
+        near(ages(&demand, NOTHING).normal.p99_s, 4.95);
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub struct Cycle {
     /// The least and the most that a message which comes just after an answer waits (seconds): the pause of a polite
     /// client or the hold of another, and the network.
     pub away_range_s: (f64, f64),
-    /// Its mean (seconds); a priority message ends a hold, so that of held clients can be shorter than the range.
+    /// Its mean (seconds).
     pub away_s: f64,
     /// Then parked, with nothing waiting (seconds).
     pub parked_s: f64,
@@ -22,7 +22,8 @@ pub struct Cycle {
     pub period_s: f64,
     /// Messages in all of its answers, both lists.
     pub messages: f64,
-    /// Polls, 1 or more: what does not fit one answer is asked for at once.
+    /// Polls, 1 or more: what does not fit one answer is asked for at once, and a priority message ends the poll of a held
+    /// client alone.
     pub polls: f64,
     /// Whether messages come faster than the viewer can ask for them.
     pub falls_behind: bool,
@@ -37,20 +38,20 @@ impl Cycle {
         Self::of(demand, range, f64::midpoint(range.0, range.1))
     }
 
-    /// Of a client that polls again at once, and is held. Priority messages cut through the hold.
+    /// Of a client that polls again at once, and is held. Priority messages cut through the hold, which goes on.
     #[must_use]
     pub fn held(demand: &Demand) -> Self {
         let (interval_s, round_trip_s) = (demand.interval_s(), demand.crowd.round_trip_s);
         // Its next poll is on its way while the hold runs.
         let most_s = interval_s.max(round_trip_s);
-        let priority_per_s = demand.traffic.priority_per_s;
-        let held_s = most_s - round_trip_s;
-        let held_s = if priority_per_s > 0.0 {
-            -f64::exp_m1(-priority_per_s * held_s) / priority_per_s
-        } else {
-            held_s
-        };
-        Self::of(demand, (most_s, most_s), held_s + round_trip_s)
+        let mut cycle = Self::of(demand, (most_s, most_s), most_s);
+        if !cycle.falls_behind {
+            let priority_per_s = demand.traffic.priority_per_s;
+            // Those that come while the client asks again share an answer.
+            let cuts_per_s = priority_per_s / (1.0 + priority_per_s * round_trip_s);
+            cycle.polls += cuts_per_s * (most_s - round_trip_s);
+        }
+        cycle
     }
 
     fn of(demand: &Demand, away_range_s: (f64, f64), away_s: f64) -> Self {
@@ -129,12 +130,14 @@ mod tests {
     }
 
     #[test]
-    fn priority_messages_shorten_a_hold() {
+    fn priority_messages_cost_held_clients_a_poll_each() {
         let mut demand = room(15_000_000, 100.0);
         demand.traffic.priority_per_s = 0.2;
-        // (1 - e^-1) / 0.2 s rather than 5 s.
-        near(Cycle::held(&demand).away_s, 5.0 * (1.0 - (-1.0_f64).exp()));
-        near(Cycle::polite(&demand).away_s, 5.5);
+        let (held, polite) = (Cycle::held(&demand), Cycle::polite(&demand));
+        near(held.away_s, 5.0);
+        near(held.polls, 1.0 + 0.2 * 5.0);
+        near(polite.away_s, 5.5);
+        near(polite.polls, 1.0);
     }
 
     #[test]

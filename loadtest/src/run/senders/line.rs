@@ -13,6 +13,9 @@ use crate::run::{
     wire,
 };
 
+/// What a connection that the server has closed is called.
+pub(super) const CLOSED: &str = "connection closed";
+
 /// How long a broken connection waits until it is made again (microseconds).
 const RETRY_US: u64 = 200_000;
 /// The code by which a node says that it is going down, and a balancer that no node has answered.
@@ -96,7 +99,7 @@ impl Line {
         let Some(stream) = &mut self.stream else { return Ok(None) };
         loop {
             match stream.read(buffer) {
-                Ok(0) => return Err("connection closed"),
+                Ok(0) => return Err(CLOSED),
                 Ok(count) => self.input.extend_from_slice(&buffer[..count]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -123,6 +126,13 @@ impl Line {
     /// The message under way is answered; which one it was.
     pub(super) fn end(&mut self) -> Option<Due> {
         self.under_way.take()
+    }
+
+    /// The server has closed a connection on which nothing was asked for long: it is made again.
+    pub(super) fn expire(&mut self, now_us: u64) {
+        self.fail(now_us);
+        self.failures -= 1;
+        self.again_us = Some(now_us);
     }
 
     /// Gives the connection up, to be made again.
@@ -199,6 +209,14 @@ mod tests {
         assert_eq!([line.server(0, 2), line.server(1, 2), line.server(2, 2)], [0, 1, 0]);
         line.fail(0);
         assert_eq!([line.server(0, 2), line.server(1, 2), line.server(0, 1)], [1, 0, 0]);
+    }
+
+    #[test]
+    fn connection_that_was_idle_is_no_failure_of_its_server() {
+        let mut line = Line::default();
+        line.expire(1_000);
+        assert_eq!((line.server(0, 2), line.is_free()), (0, true));
+        assert!(line.is_due_again(1_000));
     }
 
     #[test]

@@ -51,10 +51,15 @@ impl World<'_> {
             entry.seen = known;
             entry.ledger.begin(known);
         }
+        // As `recvsvr::hold` has it: a held reader gets its priority messages alone.
+        let held_ms = if was_new { 0 } else { entry.eligible_at_ms.saturating_sub(at_us / 1_000) };
         let mut left = setup.viewers.limit;
         let mut is_up_to_date = true;
         let mut stretches = PerList::from_fn(|_| (0, 0));
         for list in List::ALL {
+            if list == List::Normal && held_ms > 0 {
+                continue;
+            }
             let mut from = room.log.first(list).max(entry.seen[list] + 1);
             if let (List::Normal, Some(most)) = (list, newest_max) {
                 from = from.max((known[list] + 1).saturating_sub(most));
@@ -90,8 +95,11 @@ impl World<'_> {
 
         // As `recvsvr::answer::pace` has it.
         let has_something = count > 0 || was_new;
-        let (told_ms, served_at_ms) =
-            if is_up_to_date && has_something { (interval_ms, at_us / 1_000) } else { (0, 0) };
+        let (told_ms, served_at_ms) = match (is_up_to_date, held_ms, has_something) {
+            (true, 1.., _) => (held_ms, entry.served_at_ms),
+            (true, 0, true) => (interval_ms, at_us / 1_000),
+            _ => (0, 0),
+        };
         entry.served_at_ms = served_at_ms;
         entry.state = State::Resting;
         let trip_us = setup.viewers.round_trip_us;
