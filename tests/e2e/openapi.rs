@@ -106,16 +106,6 @@ fn request(method: &str, path: &str) -> Request {
     }
 }
 
-/// Waits until the statistics have counted at least so many in a room.
-async fn await_counted(server: &Server, room: &str, num_users: u64) {
-    eventually(DEADLINE, &format!("{num_users} users or more in {room}"), || async {
-        let answer = server.call(Request::get(format!("/v1/rooms/{room}/stats"))).await;
-        let is_counted = answer.status == 200 && answer.json()["num_users"].as_u64() >= Some(num_users);
-        if is_counted { Ok(()) } else { Err(format!("{answer:?}")) }
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn document_lists_exactly_what_is_served() {
     let server = Server::start(Options::default()).await;
@@ -140,7 +130,7 @@ async fn every_operation_answers_as_documented() {
     let document = document(&server).await;
     server.sent("r", &json!({ "text": "x", "data": { "a": 1 } })).await;
     server.signal("r", "x").await;
-    await_counted(&server, "r", 1).await;
+    server.await_counted("r", 1).await;
     // Closing goes last: afterwards the room refuses.
     let mut listed: Vec<_> = operations(&document).into_iter().collect();
     listed.sort_by_key(|(method, path)| (method == "DELETE" && path.ends_with("{room}"), method == "DELETE"));
@@ -160,7 +150,7 @@ async fn numbers_are_documented() {
     let (messages, reach) = ("/v1/rooms/{room}/messages", "/v1/rooms/{room}/signals/{seq}/reach");
 
     // Nobody was ever there.
-    await_counted(&server, "r", 0).await;
+    server.await_counted("r", 0).await;
     for (path, target) in
         [(room, "stats"), (series, "stats/history"), (list, "viewers"), (one, "viewers/ann")]
     {
@@ -175,7 +165,7 @@ async fn numbers_are_documented() {
     for who in ["user=ann&device=tv", "user=ann&device=phone", "user=bob", "user=cat"] {
         parked.push(server.park(Request::poll("r", &format!("{who}&cursor={start}"))).await);
     }
-    await_counted(&server, "r", 4).await;
+    server.await_counted("r", 4).await;
     server.signal("r", "x").await;
     let mut cursors = Vec::new();
     for poll in parked {

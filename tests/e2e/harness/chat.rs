@@ -92,6 +92,16 @@ impl Server {
         self.await_parked_where(&format!("{count} parked polls"), |parked| parked >= count).await;
     }
 
+    /// Waits until the statistics have counted at least so many in a room.
+    pub(crate) async fn await_counted(&self, room: &str, num_users: u64) {
+        eventually(DEADLINE, &format!("{num_users} users or more in {room}"), || async {
+            let answer = self.call(Request::get(format!("/v1/rooms/{room}/stats"))).await;
+            let is_counted = answer.status == 200 && answer.json()["num_users"].as_u64() >= Some(num_users);
+            if is_counted { Ok(()) } else { Err(format!("{answer:?}")) }
+        })
+        .await;
+    }
+
     /// Waits until at most that many polls are parked.
     pub(crate) async fn await_unparked(&self, count: f64) {
         self.await_parked_where(&format!("no more than {count} parked polls"), |parked| parked <= count)
