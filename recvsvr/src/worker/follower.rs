@@ -231,8 +231,9 @@ impl Follower {
     ) -> Started {
         self.worker.tally.outcome(match decision {
             _ if terms.drain_step.is_some() => "drained",
-            Decision::TimedOut | Decision::AnswerHeld => "timeout",
-            Decision::Answer | Decision::Wait(_) => "ready",
+            Decision::TimedOut => "timeout",
+            Decision::AnswerHeld if waiting.deadline_ms <= now_ms => "timeout",
+            Decision::Answer | Decision::AnswerHeld | Decision::Wait(_) => "ready",
         });
         if let Some(answer) = room.recent.answer(snapshot, &waiting, decision, &terms, now_ms) {
             return Started::Answer(answer);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use recvsvr::{RecvOptions, Start, now_ms};
 use room::{List, PollPolicy};
 
-use crate::harness::{LONG_MS, Node, Reader, on_node, options, room, within};
+use crate::harness::{LONG_MS, Node, Reader, on_node, options, room, until, within};
 
 fn interval(ms: u64) -> RecvOptions {
     RecvOptions {
@@ -68,6 +68,21 @@ fn priority_cuts_through_the_hold_alone() {
             assert_eq!((got.cursor.seen.normal.0, got.cursor.served_at_ms), (1, served_at_ms));
             assert_eq!(got.body["up_to_date"], true);
         }
+    });
+}
+
+#[test]
+fn priority_that_waits_for_a_held_reader_is_given_at_once() {
+    on_node(interval(30_000), async |node| {
+        let room = room("ready");
+        let (mut reader, _) = served(&node, &room).await;
+        until("the poll before is counted", || node.metric("bigroom_polls_total", "") > 0.0).await;
+        let ready = node.metric("bigroom_polls_total", "ready");
+        node.send(&room, List::Normal, 1).await;
+        node.send(&room, List::Priority, 1).await;
+        let got = reader.poll(LONG_MS).await;
+        assert_eq!((got.seqs.priority, got.seqs.normal), (vec![1], vec![]));
+        until("it counts as ready", || node.metric("bigroom_polls_total", "ready") == ready + 1.0).await;
     });
 }
 
