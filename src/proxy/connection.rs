@@ -2,10 +2,11 @@
 //!
 //! One parser reads every request of a connection ([`super::head`]), so there is nothing that two could read
 //! differently. A plain poll is begun right there, parks without holding a byte of its request, and is answered with
-//! bytes that were prepared for all who wait. A plain send is checked right there as well, and finished by [`send`].
-//! Every other request goes [`aside`].
+//! bytes that were prepared for all who wait. A plain send is checked right there as well, and finished by [`send`]; a
+//! question for a room's [`numbers`] is answered from memory. Every other request goes [`aside`].
 
 mod aside;
+mod numbers;
 mod send;
 
 use std::{
@@ -21,7 +22,7 @@ use recvsvr::{Answer, Ask, Started};
 use room::{ErrorCode, Problem};
 use tokio::io::{AsyncRead as _, ReadBuf};
 
-pub(super) use self::send::plain_send;
+pub(super) use self::{numbers::plain_numbers_room, send::plain_send};
 use super::{
     access::PollPlace,
     clocks::Phase,
@@ -30,7 +31,11 @@ use super::{
     head::{self, BodyLength, H2_PREFACE, Head, Malformed},
     line::{Client, Line},
     request::Request,
-    routes::messages::{self, Sending},
+    response::Response,
+    routes::{
+        messages::{self, Sending},
+        statistics,
+    },
     session::{Begun, Connected, Session, wants_events},
     stream::watch,
 };
@@ -90,6 +95,8 @@ enum Step {
     Answer { answer: Answer, was_parked: bool, manner: Manner },
     /// A plain send, checked or refused.
     Send(Result<Box<Sending>, Problem>, Manner),
+    /// A response that is there.
+    Respond(Box<Response>, Manner),
     /// Any other request.
     Other(Box<Pending>),
 }
@@ -101,6 +108,8 @@ enum Asked {
     Poll(Result<Begun, Problem>, Manner),
     /// A plain send, checked or refused.
     Send(Result<Box<Sending>, Problem>, Manner),
+    /// A plain question for numbers, answered or refused.
+    Numbers(Result<Box<Response>, Problem>, Manner),
     Other(Box<Pending>),
 }
 
@@ -153,6 +162,9 @@ impl<S: Client> Future for Served<S> {
                         (Self::Lane(connection), Step::Send(sending, manner)) => {
                             Self::Aside(Box::pin(connection.send(sending, manner)))
                         }
+                        (Self::Lane(connection), Step::Respond(response, manner)) => {
+                            Self::Aside(Box::pin(connection.respond(response, manner)))
+                        }
                         (Self::Lane(connection), step) => Self::Aside(Box::pin(connection.aside(step))),
                         _ => Self::Ended,
                     }
@@ -186,6 +198,8 @@ impl<S: Client> Connection<S> {
                     Ok(Asked::Poll(Err(problem), manner)) => Some(Step::Problem(problem, manner)),
                     Ok(Asked::Http2) => Some(Step::Http2),
                     Ok(Asked::Send(sending, manner)) => Some(Step::Send(sending, manner)),
+                    Ok(Asked::Numbers(Ok(response), manner)) => Some(Step::Respond(response, manner)),
+                    Ok(Asked::Numbers(Err(problem), manner)) => Some(Step::Problem(problem, manner)),
                     Ok(Asked::Other(pending)) => Some(Step::Other(pending)),
                     Err(step) => Some(step),
                 },
@@ -353,6 +367,16 @@ impl<S: Client> Connection<S> {
             let sending = messages::begin(&mut self.session, room, &head.fields, head.query, body);
             return Ok(Some((Asked::Send(sending, manner), length + body.len())));
         }
+        if let Some(room) = plain_numbers_room(&head) {
+            match statistics::known_numbers(&mut self.session, room, &head.fields, head.query) {
+                // Not in memory: the routes ask the statsvrs.
+                Ok(None) => {}
+                Ok(Some(response)) => {
+                    return Ok(Some((Asked::Numbers(Ok(Box::new(response)), manner), length)));
+                }
+                Err(problem) => return Ok(Some((Asked::Numbers(Err(problem), manner), length))),
+            }
+        }
         let request = Request {
             method: head.method.to_owned(),
             path: head.path.to_owned(),
@@ -376,13 +400,16 @@ pub(super) fn plain_poll_room<'a>(head: &Head<'a>) -> Option<&'a str> {
     if head.method != "GET" {
         return None;
     }
-    let room = plain_room(head.path)?;
+    let room = plain_room(head.path, MESSAGES)?;
     (!wants_events(&head.fields)).then_some(room)
 }
 
-/// The room in the path of a room's messages, spelt without percent-encoding.
-fn plain_room(path: &str) -> Option<&str> {
-    let room = path.strip_prefix("/v1/rooms/")?.strip_suffix("/messages")?;
+/// How the path of a room's messages ends.
+const MESSAGES: &str = "/messages";
+
+/// The room in a path below a room, such as that of its messages, spelt without percent-encoding.
+fn plain_room<'a>(path: &'a str, end: &str) -> Option<&'a str> {
+    let room = path.strip_prefix("/v1/rooms/")?.strip_suffix(end)?;
     let has_more = memchr::memchr2(b'/', b'%', room.as_bytes()).is_some();
     let is_plain = !room.is_empty() && !has_more && room != "." && room != "..";
     is_plain.then_some(room)

@@ -6,7 +6,7 @@ pub(crate) mod messages;
 mod multi_poll;
 mod rooms;
 mod sects;
-mod statistics;
+pub(crate) mod statistics;
 
 use room::{ErrorCode, Problem};
 

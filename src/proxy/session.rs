@@ -98,6 +98,11 @@ impl Session {
         Ok(self.room.as_ref().expect("set above"))
     }
 
+    /// The room and the caller of the request that is being checked, once both are known.
+    pub(crate) fn entering(&self) -> Option<(&RoomKey, &Caller)> {
+        Some((self.room.as_ref()?, self.caller.as_deref()?))
+    }
+
     /// Begins a poll of `room`: all of a poll's checks are here.
     ///
     /// # Errors

@@ -74,6 +74,7 @@ impl<S: Client> Connection<S> {
                 }
             }
             Step::Send(sending, manner) => return self.send(sending, manner).await,
+            Step::Respond(response, manner) => return self.respond(response, manner).await,
             Step::Other(pending) => self.answer_other(*pending).await,
         };
         self.read_on();

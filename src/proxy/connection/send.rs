@@ -2,7 +2,7 @@
 
 use room::Problem;
 
-use super::{Connection, Manner, plain_room};
+use super::{Connection, MESSAGES, Manner, plain_room};
 use crate::proxy::{
     head::{BodyLength, Head},
     line::Client,
@@ -36,7 +36,7 @@ pub(in crate::proxy) fn plain_send<'a>(head: &Head<'a>, rest: &'a [u8]) -> Optio
         return None;
     }
     let body = rest.get(..usize::try_from(length).ok()?)?;
-    Some((plain_room(head.path)?, body))
+    Some((plain_room(head.path, MESSAGES)?, body))
 }
 
 #[cfg(test)]

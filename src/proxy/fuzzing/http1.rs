@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::proxy::{
     body::{self, BodyError},
-    connection::{plain_poll_room, plain_send},
+    connection::{plain_numbers_room, plain_poll_room, plain_send},
     fields::{Field, Fields},
     head::{self, Head},
     session::wants_events,
@@ -108,11 +108,19 @@ fn check_lane(head: &Head<'_>) {
             "{head:?}"
         ),
     }
+    if let Some(room) = plain_numbers_room(head) {
+        assert_is(head, |target| matches!(target, Target::RoomStats(id) if id.as_str() == room));
+    }
 }
 
 fn assert_is_messages(head: &Head<'_>, room: &str) {
+    assert_is(head, |target| matches!(target, Target::Messages(id) if id.as_str() == room));
+}
+
+/// The routes read the same of a head, or refuse its room.
+fn assert_is(head: &Head<'_>, expected: impl FnOnce(&Target) -> bool) {
     match Target::parse(head.path) {
-        Ok(target) => assert!(matches!(target, Target::Messages(id) if id.as_str() == room), "{head:?}"),
+        Ok(target) => assert!(expected(&target), "{head:?}"),
         Err(problem) => assert_eq!(problem.code, ErrorCode::InvalidRoom, "{head:?}"),
     }
 }

@@ -1,14 +1,17 @@
 //! Who is in a room, how many, how many ever. Numbers come from the snapshots in memory; lists, the past and the reach of a
 //! message are asked of the statsvrs.
 
+use std::rc::Rc;
+
 use recvsvr::{now_ms, refusal};
 use room::{ErrorCode, List, Problem, Role, RoomId, RoomKey, Seq, UserId};
+use serde::Serialize;
 use serde_json::{Value, json};
 use statsvr::{SeriesRange, StatsError, Step, VIEWERS_LIMIT_MAX, Viewer};
 use store::Range;
 
 use crate::proxy::{
-    fields::{Key, Query, invalid},
+    fields::{Fields, Key, Query, invalid},
     request::Request,
     response::Response,
     session::{Session, form},
@@ -30,38 +33,71 @@ pub(super) async fn room(
     room: &RoomId,
     request: &Request,
 ) -> Result<Response, Problem> {
+    if let Some(known) = known_numbers(session, room.as_str(), &request.fields, &request.query)? {
+        return Ok(known);
+    }
     let key = enter(session, room, request, Role::Viewer)?;
-    let stats = &session.context.front.stats;
-    let body = match stats.room(&key) {
-        Some((snapshot, as_of_ms)) => {
-            let counts = (snapshot.num_users, snapshot.num_clients, snapshot.exact);
-            room_numbers(counts, &snapshot.standing, as_of_ms)
-        }
-        None => room_numbers((0, 0, true), &stats.standing(&key).await?, now_ms()),
-    };
-    Ok(Response::json(200, body.to_string().into_bytes()))
+    let standing = session.context.front.stats.standing(&key).await?;
+    Ok(numbers((0, 0, true), &standing, now_ms()))
 }
 
-fn room_numbers(
+/// The same for a room whose numbers are in memory; `None` for any other.
+///
+/// # Errors
+/// Whatever of the request is wrong.
+pub(crate) fn known_numbers(
+    session: &mut Session,
+    room: &str,
+    fields: &Fields<'_>,
+    query: &str,
+) -> Result<Option<Response>, Problem> {
+    session.context.front.check_open()?;
+    session.check_room(room)?;
+    let identity = Rc::clone(&session.identify(fields, &Query::parse(query)?)?.identity);
+    session.key(&identity.app, room)?;
+    let (key, caller) = session.entering().expect("both were set above");
+    caller.enter(&key.room)?;
+    require(caller.identity.rights, Role::Viewer)?;
+    let Some((snapshot, as_of_ms)) = session.context.front.stats.room(key) else { return Ok(None) };
+    let counts = (snapshot.num_users, snapshot.num_clients, snapshot.exact);
+    Ok(Some(numbers(counts, &snapshot.standing, as_of_ms)))
+}
+
+/// A room's numbers in the API's words.
+#[derive(Serialize)]
+struct Numbers {
+    num_users: u64,
+    num_clients: u64,
+    exact: bool,
+    peak_num_users: u64,
+    peak_at_ms: u64,
+    unique_viewers: u64,
+    unique_viewers_total: u64,
+    unique_error: f64,
+    as_of_ms: u64,
+    /// The past is not read yet.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
+}
+
+fn numbers(
     (num_users, num_clients, exact): (u64, u64, bool),
     standing: &statsvr::Standing,
     as_of_ms: u64,
-) -> Value {
-    let mut numbers = json!({
-        "num_users": num_users,
-        "num_clients": num_clients,
-        "exact": exact,
-        "peak_num_users": standing.peak_num_users,
-        "peak_at_ms": standing.peak_at_ms,
-        "unique_viewers": standing.unique_viewers,
-        "unique_viewers_total": standing.unique_viewers_total,
-        "unique_error": standing.unique_error,
-        "as_of_ms": as_of_ms,
-    });
-    if !standing.is_loaded {
-        numbers["partial"] = true.into();
-    }
-    numbers
+) -> Response {
+    let numbers = Numbers {
+        num_users,
+        num_clients,
+        exact,
+        peak_num_users: standing.peak_num_users,
+        peak_at_ms: standing.peak_at_ms,
+        unique_viewers: standing.unique_viewers,
+        unique_viewers_total: standing.unique_viewers_total,
+        unique_error: standing.unique_error,
+        as_of_ms,
+        partial: !standing.is_loaded,
+    };
+    Response::json(200, serde_json::to_vec(&numbers).expect("numbers are JSON"))
 }
 
 /// `GET /v1/rooms/{room}/stats/history`
@@ -290,7 +326,7 @@ mod tests {
     fn numbers_are_partial_until_the_past_is_read() {
         let numbers = |is_loaded| {
             let standing = statsvr::Standing { unique_viewers: 7, is_loaded, ..statsvr::Standing::default() };
-            room_numbers((1, 2, true), &standing, 9)
+            serde_json::from_slice::<Value>(&numbers((1, 2, true), &standing, 9).body).unwrap()
         };
         assert_eq!(
             (&numbers(false)["partial"], &numbers(false)["unique_viewers"]),
