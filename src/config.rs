@@ -25,7 +25,7 @@ pub use cors::CorsOrigins;
 pub use error::ConfigError;
 pub use keys::{env_names, key_names};
 pub use nodes::{NodeAddress, NodeAddresses, is_node_address};
-use room::{List, PerList, PollPolicy, Retention};
+use room::{List, PerList, PollPolicy, PollWait, Retention};
 pub use sources::{CONFIG_FILE_VARIABLE, VARIABLES_OF_THE_BUILD};
 
 /// Where clients connect, unless configured.
@@ -235,6 +235,8 @@ pub struct Cache {
 pub struct Poll {
     /// Which table from online users to interval.
     pub policy: PolicyName,
+    /// Who waits out the interval.
+    pub wait: PollWait,
 }
 
 /// `[pressure]`: what the node does about its own load.
@@ -377,7 +379,7 @@ impl Default for Config {
                 workers: WORKERS_DEFAULT,
             },
             cache: Cache { bytes_max: CACHE_BYTES_MAX_DEFAULT },
-            poll: Poll { policy: PolicyName::default() },
+            poll: Poll { policy: PolicyName::default(), wait: PollWait::default() },
             pressure: Pressure { enabled: PRESSURE_ENABLED_DEFAULT },
             tls: Tls::default(),
             log: Log { format: LogFormat::default(), level: LOG_LEVEL_DEFAULT.into() },

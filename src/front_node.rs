@@ -154,6 +154,7 @@ pub(crate) fn recv_options(
         parked_polls_max: config.limits.parked_polls_max,
         cache_bytes_max: usize::try_from(config.cache.bytes_max.0).unwrap_or(usize::MAX),
         policy,
+        wait: config.poll.wait,
         canary,
         store: store_options(config),
         ..RecvOptions::default()

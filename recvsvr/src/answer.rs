@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use room::{Cursor, PerList, pressure::PressureStep};
+use room::{Cursor, PerList, PollWait, pressure::PressureStep};
 
 use crate::{
     encode::{self, Compression, Encoded, Form, Messages, Parts},
@@ -29,6 +29,8 @@ pub(crate) struct Terms {
     pub(crate) form: Form,
     /// The room's interval now (milliseconds).
     pub(crate) interval_ms: u64,
+    /// Who waits it out.
+    pub(crate) wait: PollWait,
     /// The node is going down: which of the steps this reader gets.
     pub(crate) drain_step: Option<u64>,
     /// Move the reader forward rather than read the log for its normal messages.
@@ -48,6 +50,7 @@ impl Terms {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RoomTerms {
     pub(crate) interval: Duration,
+    pub(crate) wait: PollWait,
     pub(crate) step: PressureStep,
     /// Whether answers are compressed for clients that take it.
     pub(crate) compresses: bool,
@@ -61,6 +64,7 @@ impl RoomTerms {
             limit,
             form: Form { compression, ..form },
             interval_ms: self.interval.as_millis() as u64,
+            wait: self.wait,
             drain_step,
             shed: false,
             step: self.step,
@@ -84,10 +88,17 @@ pub(crate) fn pace(
     }
     let held_ms = waiting.eligible_at_ms.saturating_sub(now_ms);
     if decision == Decision::AnswerHeld || (slice.is_empty() && held_ms > 0) {
-        let left_ms = held_ms.next_multiple_of(HOLD_STEP_MS).min(terms.interval_ms);
+        // Whose own deadline ended the poll within the hold does not wait here, so it is to wait there.
+        let waits_here = terms.wait == PollWait::Server && waiting.deadline_ms > now_ms;
+        let left_ms =
+            if waits_here { 0 } else { held_ms.next_multiple_of(HOLD_STEP_MS).min(terms.interval_ms) };
         return (left_ms, Served::At(waiting.place.served_at_ms));
     }
-    if slice.is_empty() { (0, Served::At(0)) } else { (terms.interval_ms, Served::Now) }
+    match terms.wait {
+        _ if slice.is_empty() => (0, Served::At(0)),
+        PollWait::Client => (terms.interval_ms, Served::Now),
+        PollWait::Server => (0, Served::Now),
+    }
 }
 
 /// The answer to a poll, shared with all who are to get the same; `None` if part of it must come from the store.
@@ -166,6 +177,7 @@ mod tests {
             limit: 10,
             form: Form::JSON,
             interval_ms: 1_000,
+            wait: PollWait::Client,
             drain_step,
             shed: false,
             step: PressureStep::NONE,
@@ -202,6 +214,23 @@ mod tests {
                 expect,
                 "{decision:?} {slice:?}"
             );
+        }
+    }
+
+    #[test]
+    fn server_that_waits_calls_back_at_once() {
+        let place = Place { seen: PerList::default(), served_at_ms: 7, restarted: false, wants_kept: false };
+        let held = Waiting { place, eligible_at_ms: 10_320, deadline_ms: 40_000 };
+        let free = Waiting { eligible_at_ms: 0, ..held };
+        let over = Waiting { deadline_ms: 10_000, ..held };
+        for (waiting, slice, decision, expect) in [
+            (free, slice(2, true), Decision::Answer, (0, Served::Now)),
+            (held, slice(1, true), Decision::AnswerHeld, (0, Served::At(7))),
+            (over, slice(1, true), Decision::AnswerHeld, (350, Served::At(7))),
+            (over, slice(0, true), Decision::AnswerHeld, (350, Served::At(7))),
+        ] {
+            let terms = Terms { wait: PollWait::Server, ..terms(None) };
+            assert_eq!(pace(&waiting, &slice, decision, &terms, 10_000), expect, "{decision:?} {slice:?}");
         }
     }
 }

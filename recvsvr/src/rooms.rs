@@ -12,8 +12,8 @@ use std::{
 use dashmap::{DashMap, Entry};
 use parking_lot::Mutex;
 use room::{
-    ErrorCode, List, Notice, NoticeSink, OnlineSource, PerList, PolicySource, PollPolicy, Problem, RoomKey,
-    Seq,
+    ErrorCode, List, Notice, NoticeSink, OnlineSource, PerList, PolicySource, PollPolicy, PollWait, Problem,
+    RoomKey, Seq,
 };
 use store::{Range, RoomLog, StoreError, StoreOptions};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -54,6 +54,8 @@ pub struct RecvOptions {
     pub tail_bytes_max: usize,
     /// From a room's audience to the least time between two answers.
     pub policy: Arc<dyn PolicySource>,
+    /// Who waits out an interval.
+    pub wait: PollWait,
     /// The room of this node's canary.
     pub canary: RoomKey,
     /// The retention of rooms that don't set it.
@@ -70,6 +72,7 @@ impl Default for RecvOptions {
             tail_messages_max: 2_048,
             tail_bytes_max: 4 << 20,
             policy: Arc::new(PollPolicy::default()),
+            wait: PollWait::default(),
             canary: RoomKey::canary(),
             store: StoreOptions::default(),
         }

@@ -181,6 +181,7 @@ impl Worker {
         let step = self.rooms.pressure().step();
         RoomTerms {
             interval: self.rooms.interval(room),
+            wait: self.rooms.options.wait,
             step,
             // The viewers are asked for only where they matter.
             compresses: !step.leaves_out_extras() || step.compresses(room.audience(now_ms())),

@@ -38,7 +38,7 @@ pub use list::{List, PerList, Priority};
 pub use message::{Content, Message, MessageType, Post, RawJson, Sender, TypeError};
 pub use notice::{Bounds, Change, Notice, NoticeSink};
 pub use online::{NobodyCounts, OnlineCounts, OnlineSource};
-pub use policy::{PolicySource, PollPolicy, eligible_at_ms};
+pub use policy::{PolicySource, PollPolicy, PollWait, eligible_at_ms};
 pub use problem::{ErrorCode, Problem};
 pub use promotion::{Move, Promotion};
 pub use role::{Identity, Role, RoomPattern, UnknownRole};

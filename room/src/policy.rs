@@ -53,6 +53,18 @@ impl PollPolicy {
     }
 }
 
+/// Who waits out what is left of an interval.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum PollWait {
+    /// The client, between two polls: it is told how long, and has nothing parked meanwhile. The fewest requests and parked polls; a
+    /// priority message reaches it at its next poll, up to an interval later.
+    #[default]
+    Client,
+    /// The server, which parks the poll: the client is told to poll again at once. A priority message reaches it at once, for one
+    /// request more each time.
+    Server,
+}
+
 /// Which policy a room's viewers are answered by.
 pub trait PolicySource: Send + Sync + 'static {
     /// The least time between two answers to one viewer in a room of `users`. Asked a few times a second for each room.

@@ -101,6 +101,7 @@ fn table() -> Vec<Key> {
         within("http.workers", 0..=1024, |c| &mut c.http.workers),
         within("cache.bytes_max", ByteSize(1 << 20)..=ByteSize(1 << 50), |c| &mut c.cache.bytes_max),
         any("poll.policy", |c| &mut c.poll.policy),
+        any("poll.wait", |c| &mut c.poll.wait),
         any("pressure.enabled", |c| &mut c.pressure.enabled),
         any("tls.cert", |c| &mut c.tls.cert),
         any("tls.key", |c| &mut c.tls.key),

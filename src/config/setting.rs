@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
+use room::PollWait;
 use toml::Value;
 
 use super::{ByteSize, CorsOrigins, LogFormat, NodeAddress, NodeAddresses, PolicyName};
@@ -224,6 +225,18 @@ impl Setting for PolicyName {
         match text {
             "default" => Some(Self::Default),
             "off" => Some(Self::Off),
+            _ => None,
+        }
+    }
+}
+
+impl Setting for PollWait {
+    const NOUN: &'static str = "client or server";
+
+    fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "client" => Some(Self::Client),
+            "server" => Some(Self::Server),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use recvsvr::{RecvOptions, Start, now_ms};
-use room::{List, PollPolicy};
+use room::{List, PollPolicy, PollWait};
 
 use crate::harness::{LONG_MS, Node, Reader, on_node, options, room, until, within};
 
@@ -102,6 +102,43 @@ fn hold_goes_on_after_a_cut() {
         assert_eq!(got.seqs.normal, [2]);
         assert!(now_ms() >= served_at_ms + INTERVAL_MS);
         assert!(now_ms() < served_at_ms + INTERVAL_MS + 2_000, "woken by its deadline only");
+    });
+}
+
+fn held_by_server(ms: u64) -> RecvOptions {
+    RecvOptions { wait: PollWait::Server, ..interval(ms) }
+}
+
+#[test]
+fn server_that_waits_has_the_poll_parked_through_the_hold() {
+    on_node(held_by_server(30_000), async |node| {
+        let room = room("waits");
+        let (mut reader, served_at_ms) = served(&node, &room).await;
+        for seq in 1..=2 {
+            let (got, ()) = tokio::join!(reader.poll(LONG_MS), async {
+                node.until_parked(1).await;
+                node.send(&room, List::Normal, 1).await;
+                node.send(&room, List::Priority, 1).await;
+            });
+            assert_eq!((&got.seqs.priority, &got.seqs.normal), (&vec![seq], &vec![]));
+            assert_eq!((got.poll_after_ms(), got.cursor.served_at_ms), (0, served_at_ms));
+        }
+        // Who does not let itself be held is told how long to stay away.
+        let got = reader.poll(0).await;
+        assert!(got.is_empty() && got.poll_after_ms() > 20_000, "{}", got.poll_after_ms());
+    });
+}
+
+#[test]
+fn server_that_waits_keeps_the_interval() {
+    const INTERVAL_MS: u64 = 400;
+    on_node(held_by_server(INTERVAL_MS), async |node| {
+        let room = room("kept");
+        let (mut reader, served_at_ms) = served(&node, &room).await;
+        node.send(&room, List::Normal, 2).await;
+        let got = reader.poll(LONG_MS).await;
+        assert!(got.was_parked && now_ms() >= served_at_ms + INTERVAL_MS);
+        assert_eq!((got.seqs.normal.as_slice(), got.poll_after_ms()), ([2, 3].as_slice(), 0));
     });
 }
 
