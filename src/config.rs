@@ -9,6 +9,7 @@ mod error;
 pub(crate) mod fuzzing;
 mod keys;
 mod nodes;
+mod proxies;
 mod setting;
 mod sources;
 
@@ -25,6 +26,7 @@ pub use cors::CorsOrigins;
 pub use error::ConfigError;
 pub use keys::{env_names, key_names};
 pub use nodes::{NodeAddress, NodeAddresses, is_node_address};
+pub use proxies::TrustedProxies;
 use room::{List, PerList, PollPolicy, PollWait, Retention};
 pub use sources::{CONFIG_FILE_VARIABLE, VARIABLES_OF_THE_BUILD};
 
@@ -78,6 +80,8 @@ pub const HEADER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 pub const BODY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// How long a connection is kept without a request.
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(75);
+/// Whether the balancers speak the PROXY protocol.
+pub const PROXY_PROTOCOL_DEFAULT: bool = false;
 /// Whether the node eases its load by itself.
 pub const PRESSURE_ENABLED_DEFAULT: bool = true;
 /// Threads that serve connections: one a core.
@@ -145,7 +149,7 @@ pub struct Limits {
     pub message_bytes_max: usize,
     /// Polls of one user that may be parked at a time; 0 for no limit.
     pub polls_per_user: u32,
-    /// Connections of one address; 0 for no limit.
+    /// Connections of one address, or requests under way where balancers pass them on; 0 for no limit.
     pub connections_per_ip: u32,
     /// Polls that the node parks at a time.
     pub parked_polls_max: usize,
@@ -219,6 +223,10 @@ pub struct Http {
     pub idle_timeout: Duration,
     /// The pages that may call from a browser.
     pub cors_origins: CorsOrigins,
+    /// The balancers that say whose connections and requests they pass on.
+    pub trusted_proxies: TrustedProxies,
+    /// Whether connections of theirs begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Threads that serve connections; 0 for one a core.
     pub workers: usize,
 }
@@ -341,6 +349,11 @@ impl Config {
             };
             warnings.push(format!("no auth_key_file: everybody {reach} has all rights in every room"));
         }
+        if self.http.trusted_proxies.has_all_of_a_family() {
+            warnings.push(
+                "http.trusted_proxies has a prefix of no bits: everybody can choose the address that limits go by".into(),
+            );
+        }
         warnings
     }
 }
@@ -376,6 +389,8 @@ impl Default for Config {
                 body_timeout: BODY_TIMEOUT_DEFAULT,
                 idle_timeout: IDLE_TIMEOUT_DEFAULT,
                 cors_origins: CorsOrigins::default(),
+                trusted_proxies: TrustedProxies::default(),
+                proxy_protocol: PROXY_PROTOCOL_DEFAULT,
                 workers: WORKERS_DEFAULT,
             },
             cache: Cache { bytes_max: CACHE_BYTES_MAX_DEFAULT },

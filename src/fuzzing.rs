@@ -8,7 +8,7 @@ pub use crate::{
     cluster::fuzzing::cluster_state,
     config::fuzzing::config,
     placement::kept::fuzz_placed as placed,
-    proxy::fuzzing::{http1, http1_as_hyper, values},
+    proxy::fuzzing::{http1, http1_as_hyper, proxy_header, values},
     sects::fuzzing::sects,
     tls::fuzz_identity as identity,
 };
@@ -30,6 +30,7 @@ mod tests {
         replay("identity", identity);
         replay("keys", keys);
         replay("placed", placed);
+        replay("proxy_header", proxy_header);
         replay("sects", sects);
         replay("token", token);
         replay("values", values);

@@ -13,6 +13,8 @@ pub const CONNECTIONS: &str = "bigroom_connections";
 pub const REFUSED: &str = "bigroom_refused_total";
 /// Polls with a cursor on a connection that has had no poll before: somebody came back.
 pub const RECONNECTS: &str = "bigroom_reconnects_total";
+/// Connections of balancers that were ended because they did not begin with a good PROXY header.
+pub const UNANNOUNCED: &str = "bigroom_proxy_headers_refused_total";
 /// From the canary's send to the poll that got it.
 pub const CANARY: &str = "bigroom_canary_seconds";
 /// Canary rounds that failed.
@@ -68,6 +70,11 @@ fn describe() {
     }
     describe_counter!(RECONNECTS, "First polls of a connection that carry a cursor: readers that came back");
     counter!(RECONNECTS).absolute(0);
+    describe_counter!(
+        UNANNOUNCED,
+        "Connections of trusted balancers that were ended for want of a good PROXY header"
+    );
+    counter!(UNANNOUNCED).absolute(0);
     describe_counter!(HEARTBEATS, "Proofs of presence: polls of every form, and sends");
     counter!(HEARTBEATS).absolute(0);
     describe_histogram!(CANARY, Unit::Seconds, "From the canary's send to the poll that got it");
@@ -100,6 +107,7 @@ mod tests {
             "bigroom_connections 0",
             "bigroom_refused_total{code=\"unauthorized\"} 0",
             "bigroom_reconnects_total 0",
+            "bigroom_proxy_headers_refused_total 0",
             "bigroom_heartbeats_total 0",
             "bigroom_pressure_step 0",
             "bigroom_load_factor 1",

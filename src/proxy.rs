@@ -4,6 +4,7 @@
 //! it right there (the fast lane); everything else goes through `routes`. `http2` leads to the same routes.
 
 mod access;
+mod addresses;
 mod body;
 mod clocks;
 mod connection;
@@ -18,6 +19,7 @@ mod http2;
 mod line;
 mod listener;
 mod presence;
+mod proxy_protocol;
 mod request;
 mod response;
 mod routes;

@@ -10,6 +10,7 @@ pub fn config(data: &[u8]) {
     let refusal = match read(data) {
         Ok(config) => {
             let _ = (config.warnings(), config.poll.policy());
+            assert!(!config.http.proxy_protocol || !config.http.trusted_proxies.is_empty());
             assert_eq!(config.tls.files().is_some(), config.tls.cert.is_some());
             assert!(
                 config.auth_key_file.is_some()

@@ -98,6 +98,8 @@ fn table() -> Vec<Key> {
         within("http.body_timeout", UP_TO_AN_HOUR, |c| &mut c.http.body_timeout),
         within("http.idle_timeout", UP_TO_AN_HOUR, |c| &mut c.http.idle_timeout),
         any("http.cors_origins", |c| &mut c.http.cors_origins),
+        any("http.trusted_proxies", |c| &mut c.http.trusted_proxies),
+        any("http.proxy_protocol", |c| &mut c.http.proxy_protocol),
         within("http.workers", 0..=1024, |c| &mut c.http.workers),
         within("cache.bytes_max", ByteSize(1 << 20)..=ByteSize(1 << 50), |c| &mut c.cache.bytes_max),
         any("poll.policy", |c| &mut c.poll.policy),

@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use room::PollWait;
 use toml::Value;
 
-use super::{ByteSize, CorsOrigins, LogFormat, NodeAddress, NodeAddresses, PolicyName};
+use super::{ByteSize, CorsOrigins, LogFormat, NodeAddress, NodeAddresses, PolicyName, TrustedProxies};
 
 /// A value as some source has it.
 #[derive(Clone, Debug)]
@@ -190,6 +190,23 @@ impl Setting for NodeAddresses {
     const NOUN: &'static str = "a list of addresses such as 10.0.0.1:7070 or stats-1:7070, none twice";
 
     /// A TOML or JSON array, or addresses with commas between them.
+    fn from_text(text: &str) -> Option<Self> {
+        match array(text) {
+            Some(value) => Self::from_toml(&value?),
+            None if text.trim().is_empty() => Some(Self::default()),
+            None => Self::parse(text.split(',').map(str::trim)),
+        }
+    }
+
+    fn from_toml(value: &Value) -> Option<Self> {
+        Self::parse(texts(value)?)
+    }
+}
+
+impl Setting for TrustedProxies {
+    const NOUN: &'static str = "a list of addresses or prefixes such as 192.0.2.7, 10.0.0.0/8 or fd00::/8";
+
+    /// A TOML or JSON array, or prefixes with commas between them.
     fn from_text(text: &str) -> Option<Self> {
         match array(text) {
             Some(value) => Self::from_toml(&value?),

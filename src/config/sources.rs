@@ -121,6 +121,11 @@ impl Config {
                 "cluster.tls.{name} = {path:?}: must come with cluster.tls.{missing}, TLS between nodes needs cert, key and ca"
             )));
         }
+        if self.http.proxy_protocol && self.http.trusted_proxies.is_empty() {
+            return Err(ConfigError::Contradiction(
+                "http.proxy_protocol = true: must come with http.trusted_proxies, the header is read from nobody else".into(),
+            ));
+        }
         if let Some(path) = &self.sects {
             crate::sects::read(path)?;
         }

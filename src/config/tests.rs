@@ -264,6 +264,26 @@ fn tls_needs_certificate_and_key() {
 }
 
 #[test]
+fn proxy_protocol_needs_somebody_to_trust() {
+    let (exit_code, sentence) = refusal("[http]\nproxy_protocol = true", &[], &[]);
+    assert_eq!(exit_code, 2);
+    assert!(
+        sentence.starts_with("http.proxy_protocol = true: must come with http.trusted_proxies"),
+        "{sentence}"
+    );
+    for (file, variable) in [
+        ("[http]\nproxy_protocol = true\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]", None),
+        ("[http]\nproxy_protocol = true", Some("10.0.0.0/8, ::1")),
+        ("[http]\nproxy_protocol = true", Some("[\"10.0.0.0/8\", \"::1\"]")),
+    ] {
+        let variables: Vec<_> =
+            variable.map(|text| ("BIGROOM_HTTP__TRUSTED_PROXIES", text)).into_iter().collect();
+        let trusted = load(file, &variables, &[]).unwrap().http.trusted_proxies;
+        assert!(trusted.contains("10.1.1.1".parse().unwrap()) && trusted.contains("::1".parse().unwrap()));
+    }
+}
+
+#[test]
 fn open_address_needs_keys_or_insecure() {
     let open = |address: &str, rest: &str| load(&format!("listen = \"{address}\"\n{rest}"), &[], &[]);
     for address in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:80", "[::ffff:192.0.2.1]:80"] {
@@ -283,6 +303,9 @@ fn unsafe_or_idle_settings_are_warned_of() {
     assert!(Config::default().warnings()[0].contains("everybody on this machine has all rights"));
     let open = Config { listen: "0.0.0.0:1".parse().unwrap(), insecure: true, ..Config::default() };
     assert!(open.warnings()[0].contains("everybody who reaches it has all rights"));
+    let mut trusting = Config::default();
+    trusting.http.trusted_proxies = TrustedProxies::parse(["10.0.0.0/8", "::/0"]).unwrap();
+    assert!(trusting.warnings()[1].contains("everybody can choose the address"));
     let locked = Config { auth_key_file: Some("k".into()), ..Config::default() };
     assert!(locked.warnings().is_empty());
 }

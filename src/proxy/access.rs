@@ -13,6 +13,7 @@ use dashmap::DashMap;
 use room::{AppId, DeviceId, ErrorCode, Identity, Problem, Role, RoomId, RoomPattern, UserId};
 
 use super::{
+    addresses::AddressPlace,
     fields::{Field, Fields, Key, Query, invalid},
     presence::Present,
 };
@@ -62,14 +63,20 @@ impl Caller {
     }
 }
 
-/// A poll that counts against its user's limit, and keeps its user online while it waits, for as long as it lives.
+/// A poll that counts against the limits of its user and its address, and keeps its user online while it waits, for as long as it lives.
 #[derive(Default)]
 pub(crate) struct PollPlace {
     polls: Option<Arc<AtomicU32>>,
     present: Present,
+    address: AddressPlace,
 }
 
 impl PollPlace {
+    /// The poll counts against its address's limit, too.
+    pub(crate) fn hold(&mut self, address: AddressPlace) {
+        self.address = address;
+    }
+
     /// The poll waits: dropped from now on, its client is gone.
     pub(crate) fn set_present(&mut self, present: Present) {
         self.present = present;
@@ -198,7 +205,8 @@ impl Access {
         let Some(polls) = caller.polls.as_ref().filter(|_| self.polls_per_user > 0) else {
             return Ok(PollPlace::default());
         };
-        let place = PollPlace { polls: Some(Arc::clone(polls)), present: Present::default() };
+        let mut place = PollPlace::default();
+        place.polls = Some(Arc::clone(polls));
         if polls.fetch_add(1, Ordering::Relaxed) < self.polls_per_user {
             return Ok(place);
         }

@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead as _, ReadBuf};
 pub(super) use self::{numbers::plain_numbers_room, send::plain_send};
 use super::{
     access::PollPlace,
+    addresses::{AddressPlace, Relay},
     clocks::Phase,
     fields::{Field, Query},
     front::Admitted,
@@ -134,17 +135,20 @@ struct Pending {
     manner: Manner,
     is_http10: bool,
     expects_continue: bool,
+    /// What it takes of its address's limit, or why it is refused.
+    place: Result<AddressPlace, Problem>,
 }
 
 impl<S: Client> Served<S> {
-    /// Serves a client who was let in.
-    pub(crate) fn new(stream: S, admitted: Admitted) -> Self {
-        Self::Lane(Connection::new(stream, admitted))
+    /// Serves a client who was let in, or the clients of a balancer.
+    pub(crate) fn new(stream: S, admitted: Admitted, relay: Relay) -> Self {
+        Self::Lane(Connection::new(stream, admitted, relay))
     }
 
     /// Tells a client that it can't be served, whatever it may want, and ends its connection.
     pub(crate) fn turned_away(stream: S, admitted: Admitted, problem: Problem) -> Self {
-        Self::Aside(Box::pin(Connection::new(stream, admitted).aside(Step::Refuse(problem.into()))))
+        let connection = Connection::new(stream, admitted, Relay::default());
+        Self::Aside(Box::pin(connection.aside(Step::Refuse(problem.into()))))
     }
 }
 
@@ -178,8 +182,8 @@ impl<S: Client> Future for Served<S> {
 }
 
 impl<S: Client> Connection<S> {
-    fn new(stream: S, admitted: Admitted) -> Self {
-        let connected = Connected::new(&admitted.context);
+    fn new(stream: S, admitted: Admitted, relay: Relay) -> Self {
+        let connected = Connected::new(&admitted.context, relay);
         Self {
             session: Session::new(&admitted.context, &connected),
             line: Line::new(stream, admitted),
@@ -348,26 +352,35 @@ impl<S: Client> Connection<S> {
             // "P" alone may become a POST as well.
             return Ok((bytes.len() >= H2_PREFACE.len()).then_some((Asked::Http2, 0)));
         }
-        let Some((head, length)) = head::parse(bytes)? else { return Ok(None) };
+        let Some((mut head, length)) = head::parse(bytes)? else { return Ok(None) };
         self.has_begun = true;
         self.line.ticket().enter(Phase::Served);
         let origin = self.line.context().front.cors.listed(head.fields.get(Field::Origin)).map(Box::from);
         let manner = Manner { keeps_alive: head.keeps_alive, origin };
+        let forwarded = head.fields.take(Field::ForwardedFor);
+        let place = self.session.connection.let_request_in(self.line.context(), forwarded.as_deref());
         if let Some(room) = plain_poll_room(&head) {
-            let begun = Query::parse(head.query)
-                .and_then(|query| self.session.begin_poll(room, &head.fields, &query))
-                // Of several things that are wrong, the routes name the room first, whatever comes by another way.
-                .map_err(|problem| match self.session.check_room(room) {
-                    Err(of_room) if problem.code != ErrorCode::Draining => of_room,
-                    _ => problem,
-                });
+            let begun = place.and_then(|place| {
+                let mut begun = Query::parse(head.query)
+                    .and_then(|query| self.session.begin_poll(room, &head.fields, &query))
+                    // Of several things that are wrong, the routes name the room first, whatever comes by another way.
+                    .map_err(|problem| match self.session.check_room(room) {
+                        Err(of_room) if problem.code != ErrorCode::Draining => of_room,
+                        _ => problem,
+                    })?;
+                begun.hold(place);
+                Ok(begun)
+            });
             return Ok(Some((Asked::Poll(begun, manner), length)));
         }
         if let Some((room, body)) = plain_send(&head, &bytes[length..]) {
-            let sending = messages::begin(&mut self.session, room, &head.fields, head.query, body);
+            let sending = place.and_then(|place| {
+                messages::begin(&mut self.session, room, &head.fields, head.query, body, place)
+            });
             return Ok(Some((Asked::Send(sending, manner), length + body.len())));
         }
-        if let Some(room) = plain_numbers_room(&head) {
+        // Answered at once, it keeps no place; one that has none is refused like any other.
+        if let Some(room) = plain_numbers_room(&head).filter(|_| place.is_ok()) {
             match statistics::known_numbers(&mut self.session, room, &head.fields, head.query) {
                 // Not in memory: the routes ask the statsvrs.
                 Ok(None) => {}
@@ -390,6 +403,7 @@ impl<S: Client> Connection<S> {
             manner,
             is_http10: head.is_http10,
             expects_continue: head.expects_continue,
+            place,
         };
         Ok(Some((Asked::Other(Box::new(pending)), length)))
     }

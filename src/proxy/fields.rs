@@ -41,6 +41,7 @@ names! {
         LastEventId "last-event-id"
         Origin "origin"
         TransferEncoding "transfer-encoding"
+        ForwardedFor "x-forwarded-for"
     }
 }
 
@@ -54,7 +55,12 @@ impl Field {
     const fn is_list(self) -> bool {
         matches!(
             self,
-            Self::Accept | Self::AcceptEncoding | Self::Connection | Self::Cookie | Self::RequestHeaders
+            Self::Accept
+                | Self::AcceptEncoding
+                | Self::Connection
+                | Self::Cookie
+                | Self::ForwardedFor
+                | Self::RequestHeaders
         )
     }
 }
@@ -72,8 +78,10 @@ impl<'a> Fields<'a> {
     /// `invalid_request` if it is there already and may not be, or is not text.
     pub(crate) fn add(&mut self, name: &str, value: &'a [u8]) -> Result<(), Problem> {
         let Some(field) = Field::find(name) else { return Ok(()) };
-        let Ok(value) = std::str::from_utf8(value) else {
-            return Err(malformed(format!("the field {} must be text", field.name())));
+        let value = match std::str::from_utf8(value) {
+            Ok(value) => value,
+            Err(_) if field == Field::ForwardedFor => text_at_the_end(value),
+            Err(_) => return Err(malformed(format!("the field {} must be text", field.name()))),
         };
         let slot = &mut self.values[field as usize];
         *slot = Some(match slot.take() {
@@ -91,6 +99,11 @@ impl<'a> Fields<'a> {
         self.values[field as usize].as_deref()
     }
 
+    /// A field's value, which is then no longer there.
+    pub(crate) fn take(&mut self, field: Field) -> Option<Cow<'a, str>> {
+        self.values[field as usize].take()
+    }
+
     /// The elements of a comma-separated field, without their parameters, in lower case compared.
     pub(crate) fn has_token(&self, field: Field, token: &str) -> bool {
         self.get(field)
@@ -100,6 +113,14 @@ impl<'a> Fields<'a> {
     pub(crate) fn into_owned(self) -> Fields<'static> {
         Fields { values: self.values.map(|value| value.map(|value| Cow::Owned(value.into_owned()))) }
     }
+}
+
+/// The end of a list that is not text, from the comma behind the last element that is none: what a client has claimed of its
+/// address must not hide what a balancer has added to it.
+pub(super) fn text_at_the_end(list: &[u8]) -> &str {
+    let behind = list.iter().rposition(|byte| !byte.is_ascii()).map_or(0, |at| at + 1);
+    let comma = list[behind..].iter().position(|byte| *byte == b',').map_or(list.len(), |at| behind + at);
+    std::str::from_utf8(&list[comma..]).unwrap_or_default()
 }
 
 fn malformed(detail: String) -> Problem {
@@ -276,5 +297,24 @@ mod tests {
         assert_eq!(fields.add("host", b"x").unwrap_err().code, ErrorCode::InvalidRequest);
         assert_eq!(fields.add("Origin", b"\xff").unwrap_err().code, ErrorCode::InvalidRequest);
         fields.add("X-Unknown", b"\xff").unwrap();
+    }
+
+    #[test]
+    fn forwarded_addresses_never_refuse_a_request() {
+        for (lines, expect) in [
+            (&[&b"192.0.2.1"[..]][..], "192.0.2.1"),
+            (&[b"192.0.2.1", b"192.0.2.2"], "192.0.2.1, 192.0.2.2"),
+            (&[b"\xff, 192.0.2.1"], ", 192.0.2.1"),
+            (&[b"a, \xffb, 192.0.2.1,10.0.0.1"], ", 192.0.2.1,10.0.0.1"),
+            (&[b"\xff192.0.2.1"], ""),
+            (&[b"\xff", b"192.0.2.1"], ", 192.0.2.1"),
+        ] {
+            let mut fields = Fields::default();
+            for line in lines {
+                fields.add("X-Forwarded-For", line).unwrap();
+            }
+            assert_eq!(fields.take(Field::ForwardedFor).as_deref(), Some(expect), "{lines:?}");
+            assert_eq!(fields.get(Field::ForwardedFor), None);
+        }
     }
 }

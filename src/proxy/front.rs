@@ -1,7 +1,6 @@
 //! What the front door knows: shared by all workers, and each worker's own.
 
 use std::{
-    net::IpAddr,
     rc::Rc,
     sync::{
         Arc,
@@ -10,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use dashmap::{DashMap, Entry};
 use rand::RngExt as _;
 use recvsvr::{Compression, Form, Rooms, Worker, compress};
 use room::{ErrorCode, Priority, Problem, pressure::RETRY_AFTER_MS};
@@ -18,7 +16,13 @@ use sendsvr::{Draft, SendLimits, SendService};
 use statsvr::Stats;
 use store::RoomLog;
 
-use super::{access::Access, clocks::Clocks, cors::Cors, presence::Presence};
+use super::{
+    access::Access,
+    addresses::{AddressPlace, PerAddress},
+    clocks::Clocks,
+    cors::Cors,
+    presence::Presence,
+};
 use crate::placement::SectService;
 
 /// How long a client may take.
@@ -47,6 +51,8 @@ pub struct Front {
     pub(crate) cors: Cors,
     pub(crate) timeouts: Timeouts,
     pub(crate) per_address: PerAddress,
+    /// Whether connections of trusted balancers begin with a header of the PROXY protocol.
+    pub(crate) proxy_protocol: bool,
     is_draining: AtomicBool,
     connections: AtomicU64,
 }
@@ -91,7 +97,8 @@ impl Front {
                 body: config.http.body_timeout,
                 idle: config.http.idle_timeout,
             },
-            per_address: PerAddress { most: config.limits.connections_per_ip, counts: DashMap::new() },
+            per_address: PerAddress::new(config),
+            proxy_protocol: config.http.proxy_protocol,
             is_draining: AtomicBool::new(false),
             connections: AtomicU64::new(0),
         })
@@ -133,48 +140,6 @@ impl Front {
     }
 }
 
-/// Connections by address, where they are limited.
-pub(crate) struct PerAddress {
-    most: u32,
-    counts: DashMap<IpAddr, u32>,
-}
-
-/// A connection that counts against its address's limit, for as long as it lives. Boxed: there is mostly no limit.
-#[derive(Default)]
-pub(crate) struct AddressPlace(Option<Box<(Arc<Front>, IpAddr)>>);
-
-impl PerAddress {
-    /// Takes one of the address's places.
-    ///
-    /// # Errors
-    /// `rate_limited` if all are taken.
-    pub(crate) fn take(front: &Arc<Front>, address: IpAddr) -> Result<AddressPlace, Problem> {
-        let Self { most, counts } = &front.per_address;
-        if *most == 0 {
-            return Ok(AddressPlace::default());
-        }
-        let mut count = counts.entry(address).or_insert(0);
-        if *count < *most {
-            *count += 1;
-            return Ok(AddressPlace(Some(Box::new((Arc::clone(front), address)))));
-        }
-        let detail = format!("an address may have {most} connections at a time: close one first");
-        Err(Problem::rate_limited("ip", Duration::from_secs(1), detail))
-    }
-}
-
-impl Drop for AddressPlace {
-    fn drop(&mut self) {
-        let Some((front, address)) = self.0.take().map(|place| *place) else { return };
-        if let Entry::Occupied(mut count) = front.per_address.counts.entry(address) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
-        }
-    }
-}
-
 /// A client who was let in: counted for as long as it lives.
 pub(crate) struct Admitted {
     pub(crate) context: Rc<Context>,
@@ -203,6 +168,7 @@ pub(crate) struct Context {
     /// Counts of what every connection does, found once: to look a metric up costs as much as to parse a request.
     pub(crate) connections: metrics::Gauge,
     pub(crate) reconnects: metrics::Counter,
+    pub(crate) unannounced: metrics::Counter,
     /// Where requests are read into before anything is kept of them.
     pub(crate) scratch: std::cell::RefCell<Box<[u8]>>,
 }

@@ -9,5 +9,7 @@ pub use http1::http1;
 pub use hyper_http1::http1_as_hyper;
 pub use values::values;
 
+pub use super::proxy_protocol::fuzz_proxy_header as proxy_header;
+
 #[cfg(test)]
 mod tests;

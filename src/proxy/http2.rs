@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::debug;
 
 use super::{
+    addresses::AddressPlace,
     clocks::Phase,
     events::Events,
     fields::{Field, Fields},
@@ -51,8 +52,7 @@ type Body = Either<Full<Bytes>, StreamBody<LocalBoxStream<'static, Result<Frame<
 
 /// Serves an HTTP/2 connection until it ends: by the client, because it was idle for too long, or in a drain as
 /// soon as nothing is under way.
-pub(crate) async fn serve<S: Stream>(stream: S, context: Rc<Context>) {
-    let connected = Connected::new(&context);
+pub(crate) async fn serve<S: Stream>(stream: S, context: Rc<Context>, connected: Rc<Connected>) {
     let activity = Rc::new(Activity { requests: Cell::new(0), idle_since: Cell::new(Instant::now()) });
     let idle_most = context.front.timeouts.idle;
     let mut builder = hyper::server::conn::http2::Builder::new(LocalExecutor);
@@ -112,19 +112,23 @@ struct Activity {
 }
 
 /// A request that is under way, for as long as it lives.
-struct UnderWay(Rc<Activity>);
+struct UnderWay {
+    activity: Rc<Activity>,
+    /// What it takes of its address's limit.
+    place: AddressPlace,
+}
 
 impl UnderWay {
     fn new(activity: Rc<Activity>) -> Self {
         activity.requests.set(activity.requests.get() + 1);
-        Self(activity)
+        Self { activity, place: AddressPlace::default() }
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.requests.set(self.0.requests.get() - 1);
-        self.0.idle_since.set(Instant::now());
+        self.activity.requests.set(self.activity.requests.get() - 1);
+        self.activity.idle_since.set(Instant::now());
     }
 }
 
@@ -134,7 +138,7 @@ async fn answer(
     activity: Rc<Activity>,
     request: hyper::Request<Incoming>,
 ) -> Result<http::Response<Body>, Infallible> {
-    let under_way = UnderWay::new(activity);
+    let mut under_way = UnderWay::new(activity);
     let ticket = context.clocks.register();
     ticket.enter(Phase::Served);
     let method = request.method().as_str().to_owned();
@@ -143,7 +147,7 @@ async fn answer(
         .get(Field::Origin.name())
         .and_then(|origin| origin.to_str().ok())
         .map(str::to_owned);
-    let reply = match read(&context, request).await {
+    let reply = match read(&context, &connected, &mut under_way.place, request).await {
         Ok(request) => {
             let mut session = Session::new(&context, &connected);
             session.caller = connected.caller.take();
@@ -164,14 +168,20 @@ async fn answer(
     Ok(assemble(&context, response, events, &method, origin.as_deref()))
 }
 
-/// Reads a request whole.
-async fn read(context: &Context, request: hyper::Request<Incoming>) -> Result<Request, Problem> {
+/// Reads a request whole. It takes its place as soon as its head is there.
+async fn read(
+    context: &Context,
+    connected: &Connected,
+    place: &mut AddressPlace,
+    request: hyper::Request<Incoming>,
+) -> Result<Request, Problem> {
     context.front.check_open()?;
     let (parts, body) = request.into_parts();
     let mut fields = Fields::default();
     for (name, value) in &parts.headers {
         fields.add(name.as_str(), value.as_bytes())?;
     }
+    *place = connected.let_request_in(context, fields.take(Field::ForwardedFor).as_deref())?;
     let may_have_body = matches!(parts.method.as_str(), "POST" | "PUT" | "PATCH");
     let most = context.front.timeouts.body;
     let body = match tokio::time::timeout(most, Limited::new(body, BATCH_BYTES_MAX).collect()).await {

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener as StdListener},
+    net::{IpAddr, SocketAddr, TcpListener as StdListener},
     rc::Rc,
     sync::Arc,
     thread::{self, JoinHandle},
@@ -23,11 +23,14 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::{
+    addresses::{AddressPlace, PerAddress, Relay},
     clocks::Clocks,
     connection::{SCRATCH_BYTES, Served},
-    front::{AddressPlace, Admitted, Context, Front, PerAddress},
+    front::{Admitted, Context, Front},
     http2,
     presence::Presence,
+    proxy_protocol::{self, HeaderError},
+    session::Connected,
 };
 
 /// Connections that wait to be accepted, for each worker.
@@ -157,6 +160,7 @@ async fn work(
         clocks: Rc::clone(&clocks),
         connections: metrics::gauge!(crate::metrics::CONNECTIONS),
         reconnects: metrics::counter!(crate::metrics::RECONNECTS),
+        unannounced: metrics::counter!(crate::metrics::UNANNOUNCED),
         scratch: std::cell::RefCell::new(vec![0; SCRATCH_BYTES].into()),
     });
     spawn_local(Rc::clone(&worker).follow_canary());
@@ -182,7 +186,12 @@ async fn accept(listener: &TcpListener, context: &Rc<Context>, tls: Option<&TlsA
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                admit(stream, peer, context, tls);
+                let (peer, front) = (peer.ip().to_canonical(), &context.front);
+                if front.proxy_protocol && front.per_address.trusts(peer) {
+                    spawn_local(announced(stream, peer, Rc::clone(context), tls.cloned()));
+                } else {
+                    admit(stream, peer, context, tls);
+                }
             }
             Err(error) if is_of_the_client(&error) => {
                 debug!(%error, "connection was gone before it was accepted")
@@ -202,23 +211,38 @@ fn is_of_the_client(error: &io::Error) -> bool {
     )
 }
 
+/// Lets in a connection that a balancer announces by a header, as whoever's it says; ends it if there is none. The task ends
+/// with the header: what is in it is not kept for as long as the connection.
+async fn announced(mut stream: TcpStream, peer: IpAddr, context: Rc<Context>, tls: Option<TlsAcceptor>) {
+    let most = context.front.timeouts.header;
+    let why = match tokio::time::timeout(most, proxy_protocol::read(&mut stream)).await {
+        Ok(Ok(source)) => return admit(stream, source.unwrap_or(peer), &context, tls.as_ref()),
+        // It looked whether somebody listens.
+        Ok(Err(HeaderError::Gone { had_begun: false })) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("its PROXY header was not there after {} s", most.as_secs_f32()),
+    };
+    context.unannounced.increment(1);
+    debug!(%peer, why, "a balancer's connection was ended");
+}
+
 /// Lets a client in, or turns it away. Without TLS, the connection itself is the task.
-fn admit(stream: TcpStream, peer: SocketAddr, context: &Rc<Context>, tls: Option<&TlsAcceptor>) {
-    let place = PerAddress::take(&context.front, peer.ip().to_canonical());
-    let (place, refusal) = match place {
-        Ok(place) => (place, None),
-        Err(problem) => (AddressPlace::default(), Some(problem)),
+fn admit(stream: TcpStream, address: IpAddr, context: &Rc<Context>, tls: Option<&TlsAcceptor>) {
+    let let_in = PerAddress::let_in(&context.front, address);
+    let (place, relay) = match let_in {
+        Ok((place, relay)) => (place, Ok(relay)),
+        Err(problem) => (AddressPlace::default(), Err(problem)),
     };
     let admitted = Admitted::new(Rc::clone(context), place);
-    match (tls, refusal) {
-        (None, None) => drop(spawn_local(Served::new(stream, admitted))),
-        (None, Some(problem)) => drop(spawn_local(Served::turned_away(stream, admitted, problem))),
-        (Some(tls), refusal) => drop(spawn_local(secure(stream, admitted, refusal, tls.clone()))),
+    match (tls, relay) {
+        (None, Ok(relay)) => drop(spawn_local(Served::new(stream, admitted, relay))),
+        (None, Err(problem)) => drop(spawn_local(Served::turned_away(stream, admitted, problem))),
+        (Some(tls), relay) => drop(spawn_local(secure(stream, admitted, relay, tls.clone()))),
     }
 }
 
 /// Shakes hands with a client, then serves it, or tells it why not.
-async fn secure(stream: TcpStream, admitted: Admitted, refusal: Option<Problem>, tls: TlsAcceptor) {
+async fn secure(stream: TcpStream, admitted: Admitted, relay: Result<Relay, Problem>, tls: TlsAcceptor) {
     let shaken = tokio::time::timeout(admitted.context.front.timeouts.header, tls.accept(stream)).await;
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
@@ -227,12 +251,13 @@ async fn secure(stream: TcpStream, admitted: Admitted, refusal: Option<Problem>,
     };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     // Each on the heap: the task that remains is as large as the largest of what it has been through.
-    match refusal {
-        Some(problem) => Box::pin(Served::turned_away(stream, admitted, problem)).await,
-        None if is_http2 => {
+    match relay {
+        Err(problem) => Box::pin(Served::turned_away(stream, admitted, problem)).await,
+        Ok(relay) if is_http2 => {
             let context = Rc::clone(&admitted.context);
-            Box::pin(http2::serve(stream, context)).await;
+            let connected = Connected::new(&context, relay);
+            Box::pin(http2::serve(stream, context, connected)).await;
         }
-        None => Box::pin(Served::new(stream, admitted)).await,
+        Ok(relay) => Box::pin(Served::new(stream, admitted, relay)).await,
     }
 }

@@ -14,6 +14,7 @@ use room::{
 
 use super::{
     access::{Caller, PollPlace},
+    addresses::{AddressPlace, PerAddress, Relay},
     fields::{Field, Fields, Key, Query, invalid},
     front::Context,
 };
@@ -33,17 +34,32 @@ pub(crate) struct Connected {
     /// A number that no other connection of this process has.
     pub(crate) number: u64,
     has_polled: Cell<bool>,
+    /// The balancer that it comes from.
+    relay: Relay,
     /// Whom the requests of an HTTP/2 connection saw last: each borrows it while it is served.
     pub(crate) caller: RefCell<Option<Box<Caller>>>,
 }
 
 impl Connected {
-    pub(crate) fn new(context: &Context) -> Rc<Self> {
+    pub(crate) fn new(context: &Context, relay: Relay) -> Rc<Self> {
         Rc::new(Self {
             number: context.front.next_connection(),
             has_polled: Cell::new(false),
+            relay,
             caller: RefCell::default(),
         })
+    }
+
+    /// Lets in a request with this `X-Forwarded-For`: if a balancer passes it on, it counts as its client's.
+    ///
+    /// # Errors
+    /// `rate_limited` if the client has too much under way.
+    pub(crate) fn let_request_in(
+        &self,
+        context: &Context,
+        forwarded: Option<&str>,
+    ) -> Result<AddressPlace, Problem> {
+        PerAddress::let_request_in(&context.front, &self.relay, forwarded)
     }
 }
 
@@ -55,6 +71,11 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
+    /// The poll counts against its address's limit for as long as it lasts.
+    pub(crate) fn hold(&mut self, address: AddressPlace) {
+        self.place.hold(address);
+    }
+
     pub(crate) fn into_parts(self) -> (Ask, Started, PollPlace) {
         (self.ask, self.started, self.place)
     }

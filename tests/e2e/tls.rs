@@ -8,7 +8,10 @@ use std::{
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::{io::AsyncReadExt as _, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::harness::{Conn, H2, Options, Request, Server, spawn_refused, texts};
@@ -34,6 +37,10 @@ impl Certificate {
     }
 
     async fn connect(&self, server: &Server, protocols: &[&str]) -> TlsStream<TcpStream> {
+        self.secure(TcpStream::connect(server.addr).await.unwrap(), protocols).await
+    }
+
+    async fn secure(&self, stream: TcpStream, protocols: &[&str]) -> TlsStream<TcpStream> {
         let mut roots = RootCertStore::empty();
         roots.add(self.signed.cert.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -43,7 +50,6 @@ impl Certificate {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let stream = TcpStream::connect(server.addr).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
     }
@@ -92,6 +98,32 @@ async fn parked_poll_is_answered_over_tls() {
     server.await_parked(1.0).await;
     drop(conn);
     server.await_unparked(0.0).await;
+}
+
+#[tokio::test]
+async fn proxy_header_comes_before_tls() {
+    let certificate = Certificate::new();
+    let trusting = "[http]\nproxy_protocol = true\ntrusted_proxies = [\"127.0.0.1\"]\n";
+    let options = Options::default().and("connections_per_ip = 1\n").and(trusting).and(&certificate.toml());
+    let server = Server::start(options).await;
+    let announced = async |client: &str, protocols: &'static [&str]| {
+        let mut stream = TcpStream::connect(server.addr).await.unwrap();
+        let header = format!("PROXY TCP4 {client} 127.0.0.1 49152 443\r\n");
+        stream.write_all(header.as_bytes()).await.unwrap();
+        certificate.secure(stream, protocols).await
+    };
+    let poll = Request::poll("r", "timeout_ms=0");
+    let mut ann = Conn::over(announced("192.0.2.1", &["http/1.1"]).await);
+    ann.call(&poll).await.expect(200);
+    let bob = H2::over(announced("192.0.2.2", &["h2"]).await).await;
+    bob.call(&poll).await.expect(200);
+    let mut second = Conn::over(announced("192.0.2.1", &[]).await);
+    second.call(&poll).await.expect_problem(429, "rate_limited");
+    // The balancer's own connection, which tells its clients apart by the other way.
+    let own = H2::over(announced("127.0.0.1", &["h2"]).await).await;
+    own.call(&poll.clone().header("X-Forwarded-For", "192.0.2.3")).await.expect(200);
+    let refusal = own.call(&poll.header("X-Forwarded-For", "192.0.2.1")).await;
+    assert_eq!(refusal.expect_problem(429, "rate_limited")["scope"], "ip");
 }
 
 #[tokio::test]

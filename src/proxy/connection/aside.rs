@@ -128,7 +128,7 @@ impl<S: Client> Connection<S> {
 
     /// Reads a request's body, serves it, and writes what it is answered. Returns whether the connection goes on.
     async fn answer_other(&mut self, pending: Pending) -> bool {
-        let Pending { mut request, body, manner, is_http10, expects_continue } = pending;
+        let Pending { mut request, body, manner, is_http10, expects_continue, place } = pending;
         // Asked before the body is read: a send that was under way when the drain began is finished.
         if let Err(problem) = self.line.context().front.check_open() {
             return self.write(&Response::problem(&problem), &manner, &request.method).await;
@@ -155,6 +155,11 @@ impl<S: Client> Connection<S> {
                 self.refuse(&Problem::new(ErrorCode::RequestTimeout, detail), manner.origin).await;
                 return false;
             }
+        };
+        // Refused only now: the next request begins behind the body, and may be another client's. Held until it is answered.
+        let _place = match place {
+            Ok(place) => place,
+            Err(problem) => return self.write(&Response::problem(&problem), &manner, &request.method).await,
         };
         let reply = {
             let Self { line, session, pending, .. } = self;
@@ -220,9 +225,10 @@ impl<S: Client> Connection<S> {
     /// Hands the connection to the HTTP/2 server, with the bytes already read.
     async fn upgrade(self) {
         let Self { line, session, pending, .. } = self;
+        let connected = Rc::clone(&session.connection);
         drop(session);
         let context = Rc::clone(line.context());
-        http2::serve(http2::Rewound::new(line, pending), context).await;
+        http2::serve(http2::Rewound::new(line, pending), context, connected).await;
     }
 }
 

@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::http1::{End, Seen, read};
-use crate::proxy::fields::Field;
+use crate::proxy::fields::{Field, text_at_the_end};
 
 /// How hyper's reading of a connection ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,8 +105,15 @@ pub(super) fn read_by_hyper(data: &[u8]) -> (Vec<Seen>, HyperEnd) {
 
 /// A field's values, put together as [`crate::proxy::fields::Fields`] does.
 fn value(headers: &hyper::HeaderMap, field: Field) -> Option<String> {
-    let values: Vec<_> =
-        headers.get_all(field.name()).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    let values: Vec<_> = headers
+        .get_all(field.name())
+        .iter()
+        .map(|value| match (field, std::str::from_utf8(value.as_bytes())) {
+            // The one field whose text may be a part of its bytes.
+            (Field::ForwardedFor, Err(_)) => text_at_the_end(value.as_bytes()).into(),
+            _ => String::from_utf8_lossy(value.as_bytes()),
+        })
+        .collect();
     (!values.is_empty()).then(|| values.join(if field == Field::Cookie { "; " } else { ", " }))
 }
 

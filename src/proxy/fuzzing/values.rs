@@ -1,9 +1,12 @@
 //! What is read from a target and from fields.
 
+use std::net::IpAddr;
+
 use room::{ErrorCode, Problem};
 
+use crate::config::TrustedProxies;
 use crate::proxy::{
-    access,
+    access, addresses,
     fields::{Field, Fields, Key, Query},
     routes, session,
     target::Target,
@@ -46,6 +49,7 @@ pub fn values(data: &[u8]) {
             (Err(problem), _) => expect(&problem, &[ErrorCode::InvalidParameter]),
         }
     }
+    check_client(&fields);
     match access::token(&fields, &query) {
         Ok(token) => assert!(query.get(Key::Token).is_none_or(|in_query| token == Some(in_query))),
         Err(problem) => expect(&problem, &[ErrorCode::InvalidParameter, ErrorCode::Unauthorized]),
@@ -65,6 +69,26 @@ pub fn values(data: &[u8]) {
 #[track_caller]
 fn expect(problem: &Problem, codes: &[ErrorCode]) {
     assert!(codes.contains(&problem.code), "{problem}");
+}
+
+/// A request is its balancer's, or that of an address which is written in the field, behind which all are balancers'.
+fn check_client(fields: &Fields<'_>) {
+    let relay = IpAddr::from([10, 0, 0, 1]);
+    let trusted = TrustedProxies::parse(["10.0.0.0/8", "fd00::/8"]).expect("these are prefixes");
+    let forwarded = fields.get(Field::ForwardedFor);
+    let client = addresses::client(&trusted, relay, forwarded);
+    if client == relay {
+        return;
+    }
+    let items: Vec<_> = forwarded.unwrap_or_default().split(',').collect();
+    let is_client = |at: usize| {
+        let alone = addresses::client(&trusted, relay, Some(items[at]));
+        let behind = items[at + 1..]
+            .iter()
+            .all(|item| trusted.contains(addresses::client(&trusted, relay, Some(item))));
+        alone == client && behind
+    };
+    assert!((0..items.len()).any(is_client), "{client} of {forwarded:?}");
 }
 
 /// A path means what its segments mean, each decoded by itself.

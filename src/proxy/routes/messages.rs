@@ -9,6 +9,7 @@ use statsvr::{Moment, Visitor};
 
 use super::check_json;
 use crate::proxy::{
+    addresses::AddressPlace,
     fields::{Field, Fields, Query},
     front::{Context, Front},
     request::Request,
@@ -27,6 +28,8 @@ pub(crate) struct Sending {
     began: Moment,
     /// Until it is sent.
     body: Option<SendBody>,
+    /// What it takes of its address's limit meanwhile.
+    _place: AddressPlace,
 }
 
 /// `POST /v1/rooms/{room}/messages`
@@ -41,7 +44,9 @@ pub(super) async fn send(
     let identity = &session.caller.as_ref().expect("identified above").identity;
     let visitor = context.presence.visitor(identity, session.connection.number);
     let began = context.presence.moment();
-    finish(&context, Box::new(Sending { caller, visitor, key, began, body })).await
+    // The request has its own.
+    let _place = AddressPlace::default();
+    finish(&context, Box::new(Sending { caller, visitor, key, began, body, _place })).await
 }
 
 /// Checks a send whose head and body lie together in what was read from its connection. [`send`] is for all others and
@@ -55,6 +60,7 @@ pub(crate) fn begin(
     fields: &Fields<'_>,
     query: &str,
     body: &[u8],
+    _place: AddressPlace,
 ) -> Result<Box<Sending>, Problem> {
     session.context.front.check_open()?;
     session.check_room(room)?;
@@ -66,7 +72,7 @@ pub(crate) fn begin(
     let body = Some(read(&session.context.front, fields, body)?);
     let visitor = session.context.presence.visitor(&identity, connection);
     let began = session.context.presence.moment();
-    Ok(Box::new(Sending { caller: sender, visitor, key, began, body }))
+    Ok(Box::new(Sending { caller: sender, visitor, key, began, body, _place }))
 }
 
 fn read(front: &Front, fields: &Fields<'_>, body: &[u8]) -> Result<SendBody, Problem> {
