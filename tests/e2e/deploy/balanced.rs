@@ -26,6 +26,7 @@ behind_each!(
     each_event_comes_before_the_next_message_is_sent,
     client_that_leaves_gives_its_place_back,
     limit_of_an_address_is_that_of_the_client,
+    proxies_limit_each_client_by_its_own_address,
     users_of_shared_connections_are_told_apart,
     killed_proxy_costs_a_retry_and_no_message,
     held_polls_of_a_killed_proxy_go_on_at_the_other,
@@ -152,6 +153,48 @@ async fn limit_of_an_address_is_that_of_the_client(kind: Kind) {
         if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
     })
     .await;
+}
+
+async fn proxies_limit_each_client_by_its_own_address(kind: Kind) {
+    let trusting = "connections_per_ip = 1\n[http]\ntrusted_proxies = [\"127.0.0.1\"]\n";
+    let cluster = Cluster::start(Options::default().and(trusting), &["default"], 1).await;
+    // One proxy in both places: each proxy counts for itself.
+    let proxy = &cluster.proxies[0];
+    let balancer = Balancer::start(kind, [(proxy.addr, proxy.ops); 2]).await;
+    let held = Request::poll("r", "timeout_ms=30000");
+    let from = async |last| Conn::open_from([127, 0, 0, last].into(), balancer.addr).await;
+    let (mut ann, mut bob) = (from(2).await, from(3).await);
+    ann.send(&held).await;
+    await_parked(&cluster, 1.0).await;
+    bob.send(&held).await;
+    await_parked(&cluster, 2.0).await;
+    // A client with one poll has no place for another, whatever it claims; neither through the balancer nor past it.
+    let brief = Request::poll("r", "timeout_ms=0");
+    let forged = [
+        brief.clone(),
+        brief.clone().header("X-Forwarded-For", "192.0.2.1"),
+        brief.clone().header("X-Forwarded-For", "127.0.0.1").header("X-Forwarded-For", "192.0.2.2"),
+        brief.clone().header("Forwarded", "for=192.0.2.3").header("X-Real-IP", "192.0.2.3"),
+    ];
+    for request in &forged {
+        let mut again = from(2).await;
+        let refusal = again.call(request).await.expect_problem(429, "rate_limited");
+        assert_eq!(refusal["detail"], "an address may have 1 requests under way: end one first");
+        let mut past = Conn::open_from([127, 0, 0, 2].into(), proxy.addr).await;
+        assert_eq!(past.call(request).await.expect_problem(429, "rate_limited")["scope"], "ip");
+    }
+    // Nor does it take the place of whom it names.
+    let mut cid = from(4).await;
+    cid.call(&brief.clone().header("X-Forwarded-For", "127.0.0.5")).await.expect_json(200);
+    from(5).await.call(&brief).await.expect_json(200);
+    // Answered, each has its place again, over connections that were others'.
+    say(&balancer, "r", "x").await;
+    for conn in [&mut ann, &mut bob] {
+        assert_eq!(seqs(&conn.answer().await.expect_json(200)["messages"]), [1]);
+    }
+    for conn in [&mut cid, &mut bob, &mut ann] {
+        conn.call(&brief).await.expect_json(200);
+    }
 }
 
 async fn users_of_shared_connections_are_told_apart(kind: Kind) {

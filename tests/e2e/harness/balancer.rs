@@ -44,10 +44,32 @@ impl Balancer {
     pub(crate) async fn start_limited(kind: Kind, upstreams: Upstreams, per_address: &str) -> Self {
         let dir = TempDir::with_prefix("bigroom-balancer-").expect("a temporary directory");
         let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut command = match kind {
+        let command = match kind {
             Kind::Nginx => nginx(&dir, addr, upstreams, per_address),
             Kind::Haproxy => haproxy(&dir, addr, upstreams, per_address),
         };
+        Self::run(command, dir, addr).await
+    }
+
+    /// Starts HAProxy as a balancer of TCP before one server, which it tells of its clients by the PROXY protocol: `send_proxy`
+    /// is the server's word for the version. It checks the server's health by the same port and protocol.
+    pub(crate) async fn start_tcp(upstream: SocketAddr, send_proxy: &str) -> Self {
+        let dir = TempDir::with_prefix("bigroom-balancer-").expect("a temporary directory");
+        let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let text = format!(
+            "defaults\n    mode tcp\n    timeout connect 2s\n    timeout client 60s\n    timeout server 60s\n\
+             listen clients\n    bind {addr}\n    default-server inter 100ms fall 1 rise 1\n    \
+             server one {upstream} {send_proxy} check check-send-proxy\n"
+        );
+        let file = dir.path().join("haproxy.cfg");
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new("haproxy");
+        command.arg("-db").arg("-f").arg(file);
+        Self::run(command, dir, addr).await
+    }
+
+    async fn run(mut command: Command, dir: TempDir, addr: SocketAddr) -> Self {
+        let kind = command.get_program().to_owned();
         // Distributions put them where not every user looks.
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/local/sbin:/usr/sbin:/sbin";
         let log = fs::File::create(dir.path().join("log")).unwrap();
@@ -59,8 +81,8 @@ impl Balancer {
         eventually(DEADLINE, "the balancer", || {
             let ended = this.process.try_wait().unwrap();
             let log = this.log();
+            assert!(ended.is_none(), "{kind:?} did not start:\n{log}");
             async move {
-                assert!(ended.is_none(), "{kind:?} did not start:\n{log}");
                 let Ok(mut conn) = Conn::try_open(addr).await else { return Err(log) };
                 match conn.try_call(&Request::get("/openapi.json")).await {
                     Some(answer) if answer.status == 200 => Ok(()),
@@ -77,7 +99,7 @@ impl Balancer {
         Conn::open(self.addr).await
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
