@@ -39,8 +39,11 @@ const SECONDS_BUCKETS: [f64; 18] = [
     20.0, 30.0,
 ];
 
-/// How often histograms must be gathered: samples take memory until then.
-pub(crate) const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// How often histograms are gathered.
+///
+/// Until then every sample takes 16 bytes, and a fan-out makes one for each viewer, so that a busy server would hold
+/// the samples of seconds otherwise. Gathering them costs the same however often it is done.
+pub(crate) const UPKEEP_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Makes the process's recorder, with the metrics of the front at zero. To be called before other crates describe
 /// or record theirs.
