@@ -8,8 +8,8 @@
 //! - **Who leaves is offline at once:** a close while parked, or an explicit leave, is sent within 100 ms. A close counts
 //!   only if no other poll of that client is parked in this process. A leave wins over all that its client has begun before
 //!   it in this process, and loses against what begins later.
-//! - **Bounded.** At [`CollectorSettings::beats_max`] beats the batch is sent early. While no statsvr answers, the beats of
-//!   parked polls are told anew later, and the others are dropped at that bound and counted.
+//! - **Bounded.** As many beats as make a batch are sent early. While no statsvr answers, they wait up to
+//!   [`CollectorSettings::beats_max`]; the beats of parked polls are told anew later, and the others are dropped and counted.
 
 mod clients;
 mod closings;
@@ -30,6 +30,7 @@ use std::{
 
 use clients::Clients;
 use closings::Closing;
+use dispatch::BATCH_BEATS;
 pub(crate) use closings::Closings;
 pub(crate) use leavings::Leavings;
 use leavings::Left;
@@ -48,7 +49,8 @@ pub const TICK_EVERY: Duration = Duration::from_millis(50);
 pub struct CollectorSettings {
     /// Beats wait at most so long for others.
     pub flush_after: Duration,
-    /// Most beats that wait (count, 32 bytes each): then they are sent early.
+    /// Most beats that wait while no statsvr answers (count, 32 bytes each): more are dropped. Otherwise what makes a batch is
+    /// sent early.
     pub beats_max: usize,
     /// Names that are remembered, in case a statsvr asks (count, about 100 bytes each), twice.
     pub names_max: usize,
@@ -141,8 +143,8 @@ pub struct Collector {
     free_rooms: Vec<u32>,
     parked: Vec<Option<ParkedPoll>>,
     free_parked: Vec<u32>,
-    /// Polls that were told once, and when, oldest first. Beyond [`CollectorSettings::beats_max`] they wait for a third of the
-    /// window like those told twice.
+    /// Polls that were told once, and when, oldest first. Those that are over leave it when they come first. Beyond
+    /// [`CollectorSettings::beats_max`] they wait for a third of the window like those told twice.
     told_once: VecDeque<(u32, u64)>,
     clients: Clients,
     names: Names,
@@ -226,9 +228,7 @@ impl Collector {
             has_left: false,
         };
         self.parked[number as usize] = Some(poll);
-        if self.told_once.len() < self.settings.beats_max {
-            self.told_once.push_back((number, now_ms));
-        }
+        self.remember_told_once(number, now_ms);
         Parked(number)
     }
 
@@ -279,7 +279,7 @@ impl Collector {
 
     /// Whether what waits should be sent.
     fn is_due(&self, now_ms: u64) -> bool {
-        now_ms >= self.due_at_ms || self.num_waiting >= self.settings.beats_max
+        now_ms >= self.due_at_ms || self.num_waiting >= BATCH_BEATS.min(self.settings.beats_max)
     }
 
     /// Everything of a tick but sending.

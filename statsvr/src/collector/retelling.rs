@@ -7,6 +7,20 @@ use super::Collector;
 const TOLD_AGAIN_AFTER_MS: u64 = 1_000;
 
 impl Collector {
+    /// Has [`Collector::tell_again`] tell of a poll that was parked and told now.
+    ///
+    /// Polls that are over leave the front here already, not only a second later: a busy room's would be many times those parked.
+    pub(super) fn remember_told_once(&mut self, number: u32, now_ms: u64) {
+        while let Some(&(first, told_at_ms)) = self.told_once.front()
+            && self.parked[first as usize].as_ref().is_none_or(|poll| poll.told_at_ms != told_at_ms)
+        {
+            self.told_once.pop_front();
+        }
+        if self.told_once.len() < self.settings.beats_max {
+            self.told_once.push_back((number, now_ms));
+        }
+    }
+
     /// Tells again of polls that were parked a second ago.
     pub(super) fn tell_again(&mut self, now_ms: u64) {
         while let Some(&(number, told_at_ms)) = self.told_once.front()

@@ -302,6 +302,25 @@ fn full_collector_drops_while_no_statsvr_answers() {
 }
 
 #[test]
+fn what_makes_a_batch_is_sent_early_and_polls_that_are_over_are_forgotten() {
+    let sandbox = Sandbox::new(1, StatsSettings::default());
+    let mut collector = sandbox.collector();
+    let later_ms = sandbox.now_ms() + 1;
+    let stays = collector.parked(&room("r"), &visitor(0, 1), None, 0, sandbox.now_ms());
+    for user in 1..BATCH_BEATS as u64 {
+        assert!(!collector.is_due(later_ms), "{user} beats wait");
+        let poll = collector.parked(&room("r"), &visitor(user, 1), None, 0, sandbox.now_ms());
+        collector.answered(poll, later_ms);
+    }
+    assert!(collector.is_due(later_ms));
+    sandbox.deliver(&mut collector);
+    assert!(!collector.is_due(later_ms) && collector.num_waiting == 0);
+    collector.answered(stays, later_ms);
+    collector.parked(&room("r"), &visitor(0, 1), None, 0, later_ms);
+    assert_eq!(collector.told_once.len(), 1, "none that are over");
+}
+
+#[test]
 fn rooms_beyond_the_bound_are_not_counted() {
     let sandbox = Sandbox::new(1, StatsSettings { rooms_max: 2, ..Default::default() });
     let mut collectors = [sandbox.collector()];
