@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use anyhow::Context;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, filter::ParseError, fmt};
 
 use crate::config::{Log, LogFormat};
 
@@ -21,7 +21,13 @@ pub(crate) fn is_level(text: &str) -> bool {
         .split(',')
         .filter(|part| !part.contains(['=', '[']))
         .all(|part| part.trim().parse::<LevelFilter>().is_ok() && !part.trim().is_empty());
-    are_words_levels && EnvFilter::builder().parse(text).is_ok()
+    are_words_levels && parse(text).is_ok()
+}
+
+/// Reads directives. Values of fields in them are taken as they are written: as patterns, which is the library's default, they
+/// are compiled whole, and a short one can take minutes.
+fn parse(text: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().with_regex(false).parse(text)
 }
 
 /// Starts logging for the process, to stderr.
@@ -29,7 +35,7 @@ pub(crate) fn is_level(text: &str) -> bool {
 /// # Errors
 /// If a log is set up already.
 pub fn init(log: &Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder().parse(&log.level).context("read log.level")?;
+    let filter = parse(&log.level).context("read log.level")?;
     // Colours are for people who look at a terminal, not for files and pipes.
     let lines =
         fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
@@ -57,6 +63,9 @@ mod tests {
             ("info,", false),
             ("", false),
             ("hyper=loud", false),
+            ("[poll{room=r}]=debug", true),
+            // As a pattern it would need more states than there is memory for.
+            ("[poll{room=.*1................................................}]=debug", true),
         ] {
             assert_eq!(is_level(text), expect, "{text:?}");
         }
