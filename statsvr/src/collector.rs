@@ -30,8 +30,8 @@ use std::{
 
 use clients::Clients;
 use closings::Closing;
-use dispatch::BATCH_BEATS;
 pub(crate) use closings::Closings;
+use dispatch::BATCH_BEATS;
 pub(crate) use leavings::Leavings;
 use leavings::Left;
 pub use leavings::Moment;
