@@ -7,6 +7,7 @@ mod canary;
 mod fanout;
 mod follower;
 mod outlet;
+mod precedence;
 mod recent;
 mod slots;
 
@@ -28,7 +29,7 @@ use rand::RngExt as _;
 use room::{ErrorCode, Problem, RoomKey, Seq, pressure::RETRY_AFTER_MS};
 use tokio::sync::Notify;
 
-use self::{recent::Recent, slots::Slots};
+use self::{precedence::Precedence, recent::Recent, slots::Slots};
 use crate::{
     answer::{DRAIN_STEPS, RoomTerms},
     encode::Encoded,
@@ -106,6 +107,7 @@ pub struct Worker {
     parked: Cell<usize>,
     drain_step: Cell<u64>,
     canary: RefCell<Option<Rc<LocalRoom>>>,
+    precedence: Precedence,
     pub(crate) tally: Tally,
 }
 
@@ -135,6 +137,7 @@ impl Worker {
             parked: Cell::new(0),
             drain_step: Cell::new(index as u64 % DRAIN_STEPS),
             canary: RefCell::default(),
+            precedence: Precedence::default(),
             tally: Tally::default(),
         })
     }

@@ -68,6 +68,10 @@ pub(crate) struct Connection<S> {
     /// What was read and not yet used; mostly empty.
     pending: Vec<u8>,
     has_begun: bool,
+    /// It asks for numbers, so what comes next can wait a moment as well.
+    can_wait: bool,
+    /// It has waited already before the next request is read.
+    has_waited: bool,
 }
 
 /// What a connection in the lane is at.
@@ -190,6 +194,8 @@ impl<S: Client> Connection<S> {
             doing: Doing::Reading,
             pending: Vec::new(),
             has_begun: false,
+            can_wait: false,
+            has_waited: false,
         }
     }
 
@@ -297,6 +303,9 @@ impl<S: Client> Connection<S> {
 
     /// Reads until the next request's head is whole, and begins what it asks for.
     fn read(&mut self, task: &mut Task<'_>) -> Poll<Result<Asked, Step>> {
+        if self.can_wait {
+            ready!(self.line.context().worker.poll_precedence(&mut self.has_waited, task));
+        }
         loop {
             if !self.pending.is_empty() {
                 let pending = mem::take(&mut self.pending);
@@ -354,6 +363,7 @@ impl<S: Client> Connection<S> {
         }
         let Some((mut head, length)) = head::parse(bytes)? else { return Ok(None) };
         self.has_begun = true;
+        (self.can_wait, self.has_waited) = (false, false);
         self.line.ticket().enter(Phase::Served);
         let origin = self.line.context().front.cors.listed(head.fields.get(Field::Origin)).map(Box::from);
         let manner = Manner { keeps_alive: head.keeps_alive, origin };
@@ -385,6 +395,7 @@ impl<S: Client> Connection<S> {
                 // Not in memory: the routes ask the statsvrs.
                 Ok(None) => {}
                 Ok(Some(response)) => {
+                    self.can_wait = true;
                     return Ok(Some((Asked::Numbers(Ok(Box::new(response)), manner), length)));
                 }
                 Err(problem) => return Ok(Some((Asked::Numbers(Err(problem), manner), length))),

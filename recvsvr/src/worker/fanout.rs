@@ -63,7 +63,9 @@ impl Worker {
             self.wake_urgent(&mut fans);
             self.fire_timers(&mut due, most);
             self.wake_others(&mut fans, most);
-            if !fans.urgent.is_empty() || !fans.others.is_empty() || !due.is_empty() {
+            let are_answers_due = !fans.urgent.is_empty() || !fans.others.is_empty() || !due.is_empty();
+            self.precedence.next_portion(are_answers_due, now_us);
+            if are_answers_due {
                 // Round robin over rooms and timers, and over everything else on this thread.
                 tokio::task::yield_now().await;
                 continue;
