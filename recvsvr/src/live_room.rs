@@ -1,5 +1,7 @@
 //! A room in memory: its snapshot, the writer that replaces it, and who listens.
 
+mod writer;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -16,12 +18,12 @@ use futures_util::{
 use parking_lot::Mutex;
 use room::{
     Bounds, Change, Content, Epoch, ErrorCode, List, Message, Notice, PerList, Problem, RoomHash, RoomKey,
-    RoomSettings, Seq,
+    RoomSettings,
 };
 use store::{Page, RoomView, StoreOptions};
 
+use self::writer::{EARLY_MAX, Early, Writer};
 use crate::{
-    ahead::Ahead,
     catch_up::LoadKey,
     encode::Encoded,
     online::Online,
@@ -78,7 +80,7 @@ pub(crate) struct LiveRoom {
     pub(crate) holds: AtomicUsize,
     /// When somebody last polled it (seconds of the process's clock).
     pub(crate) used_at_s: AtomicU32,
-    /// Bytes that its tails take, as counted in the cache's total.
+    /// Bytes that its messages take, in its tails and ahead of them, as counted in the cache's total.
     pub(crate) bytes: AtomicUsize,
     /// Counts changes: lets a look at the log skip rooms that were just told of one.
     pub(crate) changes: AtomicU64,
@@ -86,63 +88,6 @@ pub(crate) struct LiveRoom {
     /// Reads of the log under way, by what they are for. Bounded by the permits for loads.
     pub(crate) loads: Loads,
 }
-
-#[derive(Debug, Default)]
-struct Writer {
-    /// The log's generation, as the last notice told it. Of another one nothing that was noticed holds.
-    epoch: Option<Epoch>,
-    /// The newest sequence that a notice told of, seen or not.
-    noticed: PerList<Seq>,
-    /// How many changes of settings notices told of.
-    settings_noticed: u64,
-    /// Redactions of messages that are not here yet: notices of the two lists may overtake each other.
-    early: Vec<Early>,
-    /// Messages that were noticed while the log was read, or before it is.
-    ahead: PerList<Ahead>,
-}
-
-impl Writer {
-    /// Takes down what a notice tells of, whether or not it can be used.
-    fn note(&mut self, notice: &Notice) {
-        if self.epoch.is_some_and(|epoch| epoch != notice.epoch) {
-            self.forget(notice.epoch);
-        }
-        self.epoch = Some(notice.epoch);
-        match &notice.change {
-            Change::Appended { list, messages, .. } => {
-                let newest = messages.last().map_or(Seq(0), |newest| newest.seq);
-                self.noticed[*list] = self.noticed[*list].max(newest);
-            }
-            Change::Settings { .. } => self.settings_noticed += 1,
-            Change::Viewed { bounds, .. } => {
-                self.noticed = PerList::from_fn(|list| self.noticed[list].max(bounds[list].last));
-            }
-        }
-    }
-
-    /// Whether all that notices told of is in a snapshot.
-    fn has_all_noticed(&self, snapshot: &Snapshot) -> bool {
-        self.epoch.is_none_or(|epoch| epoch == snapshot.epoch)
-            && List::ALL.into_iter().all(|list| snapshot.lists[list].last() >= self.noticed[list])
-    }
-
-    /// Begins anew with another log.
-    fn forget(&mut self, epoch: Epoch) {
-        let settings_noticed = self.settings_noticed;
-        *self = Self { epoch: Some(epoch), settings_noticed, ..Self::default() };
-    }
-}
-
-/// A redaction that came before the message it names. At most [`EARLY_MAX`] are kept.
-#[derive(Debug)]
-struct Early {
-    list: List,
-    seq: Seq,
-    redact_seq: Seq,
-}
-
-/// More redactions of messages that are not here than this (count) and the room is read anew.
-const EARLY_MAX: usize = 1_024;
 
 /// What a notice did to a room.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -231,16 +176,34 @@ impl LiveRoom {
         self.writer.lock().has_all_noticed(snapshot)
     }
 
+    /// Changes the room, one change at a time, and counts anew what it takes.
+    fn write<T>(&self, change: impl FnOnce(&mut Writer) -> T) -> T {
+        let mut writer = self.writer.lock();
+        let changed = change(&mut writer);
+        let tails = self.with_snapshot(|snapshot| snapshot.map_or(0, |snapshot| snapshot.bytes()));
+        self.bytes.store(tails + writer.bytes_ahead(), Ordering::Relaxed);
+        changed
+    }
+
     /// Takes a notice into the snapshot.
     pub(crate) fn apply(&self, notice: &Notice, limits: TailLimits, defaults: &StoreOptions) -> Applied {
-        let mut writer = self.writer.lock();
+        self.write(|writer| self.take_notice(writer, notice, limits, defaults))
+    }
+
+    fn take_notice(
+        &self,
+        writer: &mut Writer,
+        notice: &Notice,
+        limits: TailLimits,
+        defaults: &StoreOptions,
+    ) -> Applied {
         self.changes.fetch_add(1, Ordering::Relaxed);
         writer.note(notice);
         let old = self.snapshot();
         if old.as_ref().is_none_or(|old| old.epoch != notice.epoch)
             && let Change::Appended { list, messages, accepted_at_us, .. } = &notice.change
         {
-            writer.ahead[*list].keep(messages, *accepted_at_us);
+            writer.ahead[*list].keep(messages, *accepted_at_us, limits);
         }
         // A room that is being filled takes what was noticed meanwhile.
         let Some(old) = old else { return Applied::Nothing };
@@ -249,7 +212,11 @@ impl LiveRoom {
         }
         match &notice.change {
             Change::Appended { list, messages, accepted_at_us, .. } => {
-                self.append(&mut writer, &old, *list, messages, *accepted_at_us, limits)
+                let applied = self.append(writer, &old, *list, messages, *accepted_at_us, limits);
+                if applied == Applied::News {
+                    self.take_ahead(writer, limits);
+                }
+                applied
             }
             Change::Settings { settings, bounds } => {
                 self.set(&old, Arc::clone(settings), *bounds, defaults);
@@ -284,7 +251,7 @@ impl LiveRoom {
         }
         let mut lists = old.lists.clone();
         if lists[list].extend(messages, limits).is_err() {
-            writer.ahead[list].keep(messages, accepted_at_us);
+            writer.ahead[list].keep(messages, accepted_at_us, limits);
             return Applied::Behind;
         }
         for message in messages {
@@ -332,7 +299,6 @@ impl LiveRoom {
     }
 
     fn replace(&self, new: Snapshot) {
-        self.bytes.store(new.lists.priority.bytes() + new.lists.normal.bytes(), Ordering::Relaxed);
         self.snapshot.store(Some(Arc::new(new)));
     }
 
@@ -353,73 +319,87 @@ impl LiveRoom {
         limits: TailLimits,
         defaults: &StoreOptions,
     ) -> Filled {
-        let mut writer = self.writer.lock();
-        if writer.settings_noticed != settings_noticed {
-            return Filled::Not;
-        }
-        if writer.epoch.is_some_and(|noticed| noticed != epoch) {
-            // Either the log was swapped after it was read, or the notice is an old one: the next one tells.
-            writer.forget(epoch);
-        }
-        if let Some(old) = self.snapshot()
-            && old.epoch == epoch
-            && List::ALL.into_iter().any(|list| old.lists[list].last() > pages[list].bounds.last)
-        {
-            return Filled::Not; // A pull was faster than this read, and perhaps for one list only.
-        }
-        // The pages are younger than the view: what they say of the bounds holds.
-        let mut lists = PerList::from_fn(|list| {
-            let retention = view.settings.retention[list].unwrap_or(defaults.retention[list]);
-            let mut tail = Tail::new(pages[list].bounds, retention);
-            tail.fill(&pages[list].messages);
-            tail.shrink(limits);
-            tail
-        });
-        // What was read has the tombstones, but for those of a redaction that came between the two reads.
-        writer.early.clear();
-        for message in pages.priority.messages.iter().chain(&pages.normal.messages) {
-            if let Content::Redact { list, seq, .. } = message.content {
-                lists[list].retract(seq, message.seq);
+        self.write(|writer| {
+            if writer.settings_noticed != settings_noticed {
+                return Filled::Not;
             }
-        }
-        writer.epoch = Some(epoch);
-        let accepted = PerList::from_fn(|_| 0);
-        self.replace(self.snapshot_of(epoch, Arc::clone(&view.settings), lists, accepted));
-        self.take_ahead(&mut writer, limits);
-        let is_whole = self.with_snapshot(|s| s.is_some_and(|snapshot| writer.has_all_noticed(snapshot)));
-        if is_whole { Filled::Whole } else { Filled::Behind }
+            if writer.epoch.is_some_and(|noticed| noticed != epoch) {
+                // Either the log was swapped after it was read, or the notice is an old one: the next one tells.
+                writer.forget(epoch);
+            }
+            if let Some(old) = self.snapshot()
+                && old.epoch == epoch
+                && List::ALL.into_iter().any(|list| old.lists[list].last() > pages[list].bounds.last)
+            {
+                return Filled::Not; // A pull was faster than this read, and perhaps for one list only.
+            }
+            // The pages are younger than the view: what they say of the bounds holds.
+            let mut lists = PerList::from_fn(|list| {
+                let retention = view.settings.retention[list].unwrap_or(defaults.retention[list]);
+                let mut tail = Tail::new(pages[list].bounds, retention);
+                tail.fill(&pages[list].messages);
+                tail.shrink(limits);
+                tail
+            });
+            // What was read has the tombstones, but for those of a redaction that came between the two reads.
+            writer.early.clear();
+            for message in pages.priority.messages.iter().chain(&pages.normal.messages) {
+                if let Content::Redact { list, seq, .. } = message.content {
+                    lists[list].retract(seq, message.seq);
+                }
+            }
+            writer.epoch = Some(epoch);
+            let accepted = PerList::from_fn(|_| 0);
+            self.replace(self.snapshot_of(epoch, Arc::clone(&view.settings), lists, accepted));
+            self.take_ahead(writer, limits);
+            let is_whole = self.with_snapshot(|s| s.is_some_and(|snapshot| writer.has_all_noticed(snapshot)));
+            if is_whole { Filled::Whole } else { Filled::Behind }
+        })
     }
 
-    /// Appends what was noticed ahead of the snapshot, as far as it follows.
+    /// Appends what was noticed ahead of the snapshot, if it follows now.
     fn take_ahead(&self, writer: &mut Writer, limits: TailLimits) {
         for list in List::ALL {
-            let (messages, accepted_at_us) = writer.ahead[list].take();
             let Some(old) = self.snapshot() else { return };
-            // What does not follow is kept again.
-            self.append(writer, &old, list, &messages, accepted_at_us, limits);
+            if writer.epoch.is_some_and(|epoch| epoch != old.epoch) {
+                return; // It is of another log, which is about to be read.
+            }
+            let end = old.lists[list].last().next();
+            if writer.ahead[list].first().is_some_and(|first| first <= end) {
+                let (messages, accepted_at_us) = writer.ahead[list].take();
+                self.append(writer, &old, list, &messages, accepted_at_us, limits);
+            }
         }
     }
 
     /// Takes messages that were pulled because a notice was missed; they are of the snapshot's epoch.
     pub(crate) fn catch_up_with(&self, list: List, messages: &[Arc<Message>], limits: TailLimits) -> Applied {
-        let mut writer = self.writer.lock();
-        let Some(old) = self.snapshot() else { return Applied::Nothing };
-        let accepted_at_us = messages.last().map_or(0, |newest| newest.sent_at_ms * 1_000);
-        let applied = self.append(&mut writer, &old, list, messages, accepted_at_us, limits);
-        if applied != Applied::Behind {
-            self.take_ahead(&mut writer, limits);
-        }
-        applied
+        self.write(|writer| {
+            let Some(old) = self.snapshot() else { return Applied::Nothing };
+            let accepted_at_us = messages.last().map_or(0, |newest| newest.sent_at_ms * 1_000);
+            let applied = self.append(writer, &old, list, messages, accepted_at_us, limits);
+            if applied != Applied::Behind {
+                self.take_ahead(writer, limits);
+            }
+            applied
+        })
     }
 
-    /// Lets old messages go: for when memory is short.
+    /// Lets old messages go, those that are kept ahead among them: for when memory is short.
     pub(crate) fn shrink(&self, limits: TailLimits) {
-        let _writer = self.writer.lock();
-        let Some(old) = self.snapshot() else { return };
-        let mut lists = old.lists.clone();
-        for list in List::ALL {
-            lists[list].shrink(limits);
-        }
-        self.replace(self.snapshot_of(old.epoch, Arc::clone(&old.settings), lists, old.accepted_at_us));
+        self.write(|writer| {
+            for list in List::ALL {
+                writer.ahead[list].shrink(limits);
+            }
+            let Some(old) = self.snapshot() else { return };
+            let mut lists = old.lists.clone();
+            for list in List::ALL {
+                lists[list].shrink(limits);
+            }
+            self.replace(self.snapshot_of(old.epoch, Arc::clone(&old.settings), lists, old.accepted_at_us));
+        });
     }
 }
+
+#[cfg(test)]
+mod tests;

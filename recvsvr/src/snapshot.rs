@@ -83,6 +83,11 @@ impl Snapshot {
         Self { epoch, room, settings, lists, accepted_at_us, online, encodings: Encodings::default() }
     }
 
+    /// Memory of its messages (bytes).
+    pub(crate) fn bytes(&self) -> usize {
+        self.lists.priority.bytes() + self.lists.normal.bytes()
+    }
+
     /// Lets go of encodings that are no longer handed out.
     pub(crate) fn drop_old_encodings(&self, now_ms: u64) {
         self.encodings

@@ -29,16 +29,26 @@ impl Rooms {
     /// Looks after the cache until the node closes: pulls what notices missed, looks at the log of rooms with
     /// readers once a second, lets idle rooms go. Run it once, on any runtime.
     pub async fn maintain(self: Arc<Self>) {
+        // Side by side: while the log is slow notices go on coming, and memory is still to be bounded.
+        tokio::join!(self.keep_up(), self.keep_bounds());
+    }
+
+    async fn keep_up(&self) {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         loop {
             tokio::select! {
-                _ = tick.tick() => {
-                    self.clock_s.store(self.started.elapsed().as_secs() as u32, Ordering::Relaxed);
-                    self.look().await;
-                    self.bound_memory();
-                }
+                _ = tick.tick() => self.look().await,
                 () = self.pull_wanted.notified() => self.pull_behind().await,
             }
+        }
+    }
+
+    async fn keep_bounds(&self) {
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tick.tick().await;
+            self.clock_s.store(self.started.elapsed().as_secs() as u32, Ordering::Relaxed);
+            self.bound_memory();
         }
     }
 

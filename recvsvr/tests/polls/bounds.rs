@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use recvsvr::{Follower, RecvOptions, Start, Started};
 use room::{ErrorCode, List, PerList};
+use store::Store as _;
 
-use crate::harness::{LONG_MS, Node, Reader, ask_at, on_node, options, room, until, within};
+use crate::harness::{LONG_MS, Node, Reader, ask_at, message, on_node, options, room, until, within};
 
 async fn visit(node: &Node, name: &str) -> Reader {
     let mut reader = Reader::new(node.worker(), &room(name), Start::Now { tail: Some(1) });
@@ -129,4 +130,42 @@ fn parked_poll_outlives_the_shrinking_of_its_room() {
         });
         assert_eq!(got.seqs.normal, [51]);
     });
+}
+
+#[test]
+fn messages_noticed_ahead_of_a_slow_log_are_within_the_bound_and_none_is_lost() {
+    const BYTES_MAX: usize = 20_000;
+    for is_filled in [false, true] {
+        on_node(RecvOptions { cache_bytes_max: BYTES_MAX, ..options() }, async |node| {
+            let room = room("burst");
+            let mut reader = Reader::new(node.worker(), &room, Start::Oldest);
+            if is_filled {
+                node.send(&room, List::Priority, 1).await;
+                reader.poll(LONG_MS).await;
+            }
+            node.store.hold_reads();
+            // Not filled: it is read now. Filled: it will be, for what is lost.
+            let (first, count) = if is_filled { (2, 102) } else { (1, 100) };
+            let taken = tokio::task::spawn_local(async move { reader.take(List::Priority, count).await });
+            if is_filled {
+                node.notices.lose();
+                node.send(&room, List::Priority, 1).await;
+                node.notices.pass();
+                node.send(&room, List::Priority, 1).await;
+            }
+            until("the log is read", || node.store.held_reads() == 1).await;
+            for _ in 0..100 {
+                node.store.append(message(&room, List::Priority, &"x".repeat(2_000))).await.unwrap();
+            }
+            // What is kept is counted, and is most of what may be.
+            until("memory is bounded", || {
+                let bytes = node.metric("bigroom_cache_bytes", "") as usize;
+                (BYTES_MAX / 2..=BYTES_MAX).contains(&bytes)
+            })
+            .await;
+            assert_eq!(node.store.held_reads(), 1);
+            node.store.release_reads();
+            assert_eq!(taken.await.unwrap(), (first..first + count as u64).collect::<Vec<_>>());
+        });
+    }
 }
