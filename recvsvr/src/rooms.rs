@@ -97,6 +97,8 @@ pub struct Rooms {
     pub(crate) noticed: AtomicU64,
     /// By how many the store's count was ahead of ours when the log was last compared.
     pub(crate) missed_before: Mutex<Option<u64>>,
+    /// Something could not be read, so the next look must compare whatever the counts say.
+    pub(crate) is_look_due: AtomicBool,
     pub(crate) behind: Mutex<HashSet<RoomKey>>,
     pub(crate) pull_wanted: Notify,
     pub(crate) started: Instant,
@@ -122,6 +124,7 @@ impl Rooms {
             loads: Arc::new(Semaphore::new(LOADS_MAX)),
             noticed: AtomicU64::new(0),
             missed_before: Mutex::default(),
+            is_look_due: AtomicBool::new(false),
             behind: Mutex::default(),
             pull_wanted: Notify::new(),
             started: Instant::now(),
@@ -348,6 +351,8 @@ impl Rooms {
         let mut behind = self.behind.lock();
         if behind.len() < PULLS_QUEUED_MAX {
             behind.insert(key.clone());
+        } else {
+            self.is_look_due.store(true, Ordering::Release);
         }
         drop(behind);
         self.pull_wanted.notify_one();

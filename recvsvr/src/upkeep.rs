@@ -65,12 +65,13 @@ impl Rooms {
             .await;
     }
 
-    /// Reads what the room is missing.
+    /// Reads what the room is missing. If that fails, the next look tries again.
     pub(crate) async fn pull(&self, room: &Arc<LiveRoom>, reason: &'static str) {
         let epoch = self.log.epoch();
         if room.with_snapshot(|snapshot| snapshot.is_some_and(|snapshot| snapshot.epoch != epoch)) {
             // Another log: nothing that is here goes on in it.
             if let Err(error) = self.read_room(room, "epoch").await {
+                self.is_look_due.store(true, Ordering::Release);
                 warn!(room = %room.key, %error, "read of the new log failed, the next look tries again");
             }
             return;
@@ -78,6 +79,7 @@ impl Rooms {
         ::metrics::counter!(metrics::PULLS, "reason" => reason).increment(1);
         for list in List::ALL {
             if let Err(error) = self.pull_list(room, list).await {
+                self.is_look_due.store(true, Ordering::Release);
                 warn!(room = %room.key, %error, "pull failed, the next look tries again");
             }
         }
@@ -104,33 +106,33 @@ impl Rooms {
     }
 
     /// A lost notice costs at most a second: rooms with readers are compared with the log. Where the store can tell
-    /// that no notice was lost, there is nothing to look for.
+    /// that no notice was lost, and nothing could not be read, there is nothing to look for.
     async fn look(&self) {
+        let is_due = self.is_look_due.swap(false, Ordering::AcqRel);
         let given = self.log.notices();
         let taken = self.noticed.load(Ordering::Acquire);
         let missed = given.map(|given| given.wrapping_sub(taken));
-        if missed.is_some() && missed == *self.missed_before.lock() {
+        if !is_due && missed.is_some() && missed == *self.missed_before.lock() {
             return;
         }
         let rooms: Vec<_> =
             self.rooms.iter().filter(|room| !room.is_idle()).map(|room| Arc::clone(room.value())).collect();
-        let mut has_looked = true;
         for room in rooms {
             let changes = room.changes.load(Ordering::Relaxed);
             let Some(snapshot) = room.snapshot() else { continue };
             match self.log.view(&room.key).await {
                 // A notice came meanwhile: the view may be older than what it brought.
-                Ok(_) if room.changes.load(Ordering::Relaxed) != changes => has_looked = false,
+                Ok(_) if room.changes.load(Ordering::Relaxed) != changes => {
+                    self.is_look_due.store(true, Ordering::Release);
+                }
                 Ok(view) => self.catch_up(&room, &snapshot, view).await,
                 Err(error) => {
-                    has_looked = false;
+                    self.is_look_due.store(true, Ordering::Release);
                     warn!(room = %room.key, %error, "look at the log failed");
                 }
             }
         }
-        if has_looked {
-            *self.missed_before.lock() = missed;
-        }
+        *self.missed_before.lock() = missed;
     }
 
     /// Takes what a room's view has and its snapshot lacks.

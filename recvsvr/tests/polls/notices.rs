@@ -40,6 +40,24 @@ fn lost_notice_is_found_by_a_look_at_the_log() {
 }
 
 #[test]
+fn what_could_not_be_read_is_read_by_a_later_look() {
+    on_node(options(), async |node| {
+        let room = room("refused");
+        let mut reader = settled(&node, &room).await;
+        node.store.refuse_reads(true);
+        node.notices.lose();
+        let (got, ()) = tokio::join!(reader.poll(LONG_MS), async {
+            node.until_parked(1).await;
+            node.send(&room, List::Priority, 1).await;
+            until("a look has tried", || node.metric("bigroom_pulls_total", "look") >= 1.0).await;
+            // It has noticed that a notice is missing, and knows of no other by now.
+            node.store.refuse_reads(false);
+        });
+        assert_eq!(got.seqs.priority, [1]);
+    });
+}
+
+#[test]
 fn one_look_finds_more_than_the_tail_holds() {
     on_node(RecvOptions { tail_messages_max: 8, ..options() }, async |node| {
         let room = room("burst");
