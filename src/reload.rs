@@ -14,6 +14,7 @@ use tracing::warn;
 
 /// How often the files are looked at; the contract promises that a change takes effect within 5 s.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+const _: () = assert!(RELOAD_INTERVAL.as_secs() < 5);
 /// Largest file taken (bytes): keys and certificates are a few KiB.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 

@@ -24,6 +24,22 @@ async fn served(node: &Node, room: &room::RoomKey) -> (Reader, u64) {
 }
 
 #[test]
+fn time_of_a_poll_ends_in_its_last_tenth() {
+    on_node(options(), async |node| {
+        const NOW_MS: u64 = 1_000_000;
+        for timeout_ms in [0, 1, 9, 100, 5_000, 30_000] {
+            for _ in 0..1_000 {
+                let lasts_ms = node.worker().deadline_ms(timeout_ms, NOW_MS) - NOW_MS;
+                assert!(
+                    (timeout_ms - timeout_ms / 10..=timeout_ms).contains(&lasts_ms),
+                    "{lasts_ms} of {timeout_ms}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
 fn returning_reader_waits_for_the_interval() {
     const INTERVAL_MS: u64 = 400;
     on_node(interval(INTERVAL_MS), async |node| {
