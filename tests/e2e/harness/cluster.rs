@@ -2,6 +2,8 @@
 
 use std::net::{SocketAddr, TcpListener};
 
+use futures_util::future::join_all;
+
 use super::{DEADLINE, Options, Role, Server, eventually};
 
 /// Nodes of one cluster; they end with this value.
@@ -24,15 +26,15 @@ impl Cluster {
     /// Starts a cluster whose recvsvrs are in these sects, and waits until messages come through every proxy.
     pub(crate) async fn start(options: Options, sects: &[&str], proxies: usize) -> Self {
         let (sendsvr_addr, statsvr_addr) = (free_addr(), free_addr());
-        let statsvr = Server::start(options.clone().statsvr().args(&[
-            "--listen",
-            &statsvr_addr.to_string(),
-            "--nodes",
-            &statsvr_addr.to_string(),
-        ]))
-        .await;
+        let node = |role: Role, listen: SocketAddr| {
+            let (listen, nodes) = (listen.to_string(), statsvr_addr.to_string());
+            Server::start(options.clone().role(role).args(&["--listen", &listen, "--nodes", &nodes]))
+        };
+        // Nodes of one kind side by side, each kind once those are ready that it needs: nobody meets a node that is away.
+        let (statsvr, sendsvr) =
+            tokio::join!(node(Role::Statsvr, statsvr_addr), node(Role::Sendsvr, sendsvr_addr));
         let mut cluster = Self {
-            sendsvr: None,
+            sendsvr: Some(sendsvr),
             recvsvrs: Vec::new(),
             proxies: Vec::new(),
             _statsvr: statsvr,
@@ -40,21 +42,9 @@ impl Cluster {
             statsvr_addr,
             options,
         };
-        cluster.sendsvr = Some(Server::start(cluster.sendsvr_options()).await);
-        for sect in sects {
-            let recvsvr = cluster.recvsvr(sect).await;
-            cluster.recvsvrs.push(recvsvr);
-        }
-        for _ in 0..proxies {
-            let proxy = cluster.proxy().await;
-            cluster.proxies.push(proxy);
-        }
+        cluster.recvsvrs = join_all(sects.iter().map(|sect| cluster.recvsvr(sect))).await;
+        cluster.proxies = join_all((0..proxies).map(|_| cluster.proxy())).await;
         cluster
-    }
-
-    fn sendsvr_options(&self) -> Options {
-        let (listen, nodes) = (self.sendsvr_addr.to_string(), self.statsvr_addr.to_string());
-        self.options.clone().role(Role::Sendsvr).args(&["--listen", &listen, "--nodes", &nodes])
     }
 
     /// Starts one more recvsvr.
