@@ -22,8 +22,8 @@ struct Got {
     gap: Value,
 }
 
-/// Follows a room as one of its viewers until the message `end`; no answer may be a refusal.
-async fn follow(proxy: SocketAddr, user: usize) -> Got {
+/// Follows a room as one of its viewers until the priority message `end`; no answer may be a refusal.
+async fn follow(proxy: SocketAddr, user: usize, end: &str) -> Got {
     let (mut got, mut at) = (Got::default(), "-1".to_owned());
     let mut conn = Conn::open(proxy).await;
     loop {
@@ -35,7 +35,7 @@ async fn follow(proxy: SocketAddr, user: usize) -> Got {
             got.gap = answer["gap"].clone();
         }
         at = cursor(&answer);
-        if answer["priority"].as_array().unwrap().iter().any(|message| message["text"] == "end") {
+        if answer["priority"].as_array().unwrap().iter().any(|message| message["text"] == end) {
             return got;
         }
     }
@@ -82,14 +82,14 @@ async fn promoted_room_loses_nothing_and_is_told_of_by_nodes_of_its_sect_only() 
     let mut readers = JoinSet::new();
     // One too few: the room is at home, on both proxies.
     for user in 1..READERS {
-        readers.spawn(follow(addrs[user % 2], user));
+        readers.spawn(follow(addrs[user % 2], user, "end"));
     }
     eventually(DEADLINE, "the room at home", || async {
         let is = followed().await;
         if is == (canaries + 2.0, 0.0) { Ok(()) } else { Err(format!("{is:?}")) }
     })
     .await;
-    readers.spawn(follow(addrs[0], 0));
+    readers.spawn(follow(addrs[0], 0, "end"));
     for proxy in &cluster.proxies {
         await_sect(proxy, "r", "vip").await;
     }
@@ -100,6 +100,11 @@ async fn promoted_room_loses_nothing_and_is_told_of_by_nodes_of_its_sect_only() 
     .await;
     stop.send(()).unwrap();
     let sent = within(DEADLINE, "the sends", sending).await.unwrap();
+    // What was sent is told to each proxy in order: once both have this, nothing is on its way any more.
+    cluster.proxies[0].signal("r", "all sent").await;
+    for proxy in &addrs {
+        within(DEADLINE, "all sent", follow(*proxy, 1, "all sent")).await;
+    }
     let told = async || cluster.recvsvrs[vip].metric("bigroom_log_notices_sent_total", &[]).await;
     let before = told().await;
     for _ in 0..10 {
@@ -107,7 +112,7 @@ async fn promoted_room_loses_nothing_and_is_told_of_by_nodes_of_its_sect_only() 
     }
     cluster.proxies[1].signal("r", "end").await;
     for got in within(DEADLINE, "the readers", readers.join_all()).await {
-        assert_eq!(got.priority, (1..=sent + 1).collect::<Vec<_>>(), "each once, in order");
+        assert_eq!(got.priority, (1..=sent + 2).collect::<Vec<_>>(), "each once, in order");
         assert_eq!((got.normal, got.gap), ((1..=sent + 10).collect(), Value::Null));
     }
     assert_eq!(told().await - before, 2.0 * 11.0, "each proxy was told of each, by the node of the VIP sect");
