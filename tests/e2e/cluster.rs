@@ -126,8 +126,8 @@ async fn nothing_is_lost(cluster: &mut Cluster, harm: impl AsyncFnOnce(&mut Clus
     }
     let sending = tokio::spawn(send_all(addrs(cluster), "r", MESSAGES));
     harm(cluster).await;
-    within(DEADLINE * 3, "the sends", sending).await.unwrap();
-    for (priority, normal, gap) in within(DEADLINE * 3, "the readers", readers.join_all()).await {
+    within(DEADLINE * 2, "the sends", sending).await.unwrap();
+    for (priority, normal, gap) in within(DEADLINE * 2, "the readers", readers.join_all()).await {
         assert_eq!(priority, (1..=MESSAGES).collect::<Vec<_>>(), "every priority message once, in order");
         assert!(normal.windows(2).all(|pair| pair[0] < pair[1]), "{normal:?}");
         // The reader ends with the last priority message: normal ones behind it may be still to come.

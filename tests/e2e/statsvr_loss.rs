@@ -14,15 +14,13 @@ use statsvr::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Server, config};
+use crate::harness::{DEADLINE, Server, config};
 
 const VIEWERS: u64 = 50_000;
 /// Those whom the count may be off by: one in a hundred.
 const OFF_MAX: u64 = VIEWERS / 100;
 /// Short, so that a restarted node is soon warm.
 const WINDOW: Duration = Duration::from_secs(5);
-/// Longest wait for a count.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Two addresses that nobody listens on.
 fn free_addresses() -> [String; 2] {
@@ -77,7 +75,7 @@ impl Crowd {
     async fn watch_until(&mut self, count: u64) {
         let began = Instant::now();
         while self.num_users() != count {
-            assert!(began.elapsed() < PATIENCE, "{} of {count} after {PATIENCE:?}", self.num_users());
+            assert!(began.elapsed() < DEADLINE, "{} of {count} after {DEADLINE:?}", self.num_users());
             self.watch(TICK_EVERY, |_| {}).await;
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! `E2E_SEED` repeats the damage of an earlier run.
 
-use std::{env, time::Duration};
+use std::env;
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::json;
@@ -82,5 +82,5 @@ async fn damaged_requests_end_and_hurt_nobody() {
     .await;
     server.call(Request::get("/openapi.json")).await.expect(200);
     H2::open(server.addr).await.call(&Request::get("/openapi.json")).await.expect(200);
-    tokio::time::timeout(Duration::from_secs(20), server.poll("other", "timeout_ms=100")).await.unwrap();
+    within(DEADLINE, "a poll", server.poll("other", "timeout_ms=100")).await;
 }

@@ -49,7 +49,7 @@ impl Local {
     async fn run(&self, args: &[&str]) -> Output {
         let mut command = self.command(args);
         let running = tokio::task::spawn_blocking(move || command.output().expect("run the script"));
-        within(DEADLINE * 4, "the command", running).await.expect("no panic")
+        within(DEADLINE * 2, "the command", running).await.expect("no panic")
     }
 
     /// Runs a command that must succeed; what it printed.
@@ -179,7 +179,7 @@ async fn node_that_does_not_come_up_takes_the_others_along() {
     // Proxies alone read keys, and they are the last.
     command.env("BIGROOM_AUTH_KEY_FILE", "/nonexistent/keys.json");
     let running = tokio::task::spawn_blocking(move || command.output().expect("run the script"));
-    let output = within(DEADLINE * 4, "the refusal", running).await.unwrap();
+    let output = within(DEADLINE * 2, "the refusal", running).await.unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains("proxy-1 did not start: see") && stderr.contains("keys.json"), "{stderr}");

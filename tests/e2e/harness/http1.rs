@@ -12,10 +12,10 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use super::{Answer, Request, within};
+use super::{Answer, DEADLINE, Request, within};
 
 /// Longest wait for an answer: the longest poll and some.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(45);
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30).saturating_add(DEADLINE);
 
 /// Why no answer could be read.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +49,7 @@ impl Conn {
 
     /// Connects, if the server is there.
     pub(crate) async fn try_open(addr: SocketAddr) -> io::Result<Self> {
-        let stream = within(super::DEADLINE, "connect", TcpStream::connect(addr)).await?;
+        let stream = within(DEADLINE, "connect", TcpStream::connect(addr)).await?;
         stream.set_nodelay(true)?;
         Ok(Self::over(stream))
     }
@@ -58,7 +58,7 @@ impl Conn {
     pub(crate) async fn open_from(source: IpAddr, addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind(SocketAddr::new(source, 0)).expect("all of 127.0.0.0/8 is this machine's");
-        let stream = within(super::DEADLINE, "connect", socket.connect(addr)).await.expect("connect");
+        let stream = within(DEADLINE, "connect", socket.connect(addr)).await.expect("connect");
         Self::over(stream)
     }
 

@@ -26,10 +26,10 @@ async fn poll_with_something_waiting_is_answered_at_once() {
     let server = Server::start(Options::default()).await;
     let cursor = server.cursor_now("r").await;
     fill(&server, "r", 1, 1).await;
-    let asked = Instant::now();
+    let mut hourglass = server.hourglass().await;
     let got = server.poll("r", &format!("cursor={cursor}&timeout_ms=30000")).await;
     assert_eq!((seqs(&got["priority"]), seqs(&got["messages"])), (vec![1], vec![1]));
-    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    hourglass.expect_running("what was waiting").await;
 }
 
 #[tokio::test]
@@ -52,11 +52,11 @@ async fn all_parked_polls_of_a_room_get_the_message() {
     assert_eq!(texts(&other.answer().await["messages"]), ["to one"], "a room's messages stay in the room");
 }
 
-/// The upper bound has some slack for the way of the bytes, and for a machine that does other things too.
+/// How late is a question of how busy the machine is: a poll that lasts longer is there still.
 #[tokio::test]
 async fn timeout_is_answered_in_its_last_tenth() {
-    const SLACK: Duration = Duration::from_secs(1);
     let server = Server::start(Options::default()).await;
+    let mut hourglass = server.hourglass().await;
     let polls = (0..40).map(|at| {
         let (timeout_ms, server) = ([500, 1_000, 2_000, 4_000][at % 4], &server);
         async move {
@@ -70,8 +70,8 @@ async fn timeout_is_answered_in_its_last_tenth() {
         assert_eq!((seqs(&got["priority"]), seqs(&got["messages"])), (vec![], vec![]));
         assert_eq!(got["up_to_date"], true);
         assert!(elapsed >= Duration::from_millis(timeout_ms * 9 / 10), "{timeout_ms} ms took {elapsed:?}");
-        assert!(elapsed <= Duration::from_millis(timeout_ms) + SLACK, "{timeout_ms} ms took {elapsed:?}");
     }
+    hourglass.expect_running("polls of 4 s and less").await;
 }
 
 #[tokio::test]
@@ -93,10 +93,11 @@ async fn closing_answers_parked_polls() {
     let got = parked.answer().await;
     assert_eq!((&got["room"]["state"], seqs(&got["messages"])), (&json!("closed"), vec![]));
 
-    let asked = Instant::now();
+    let mut hourglass = server.hourglass().await;
     let again = server.poll("r", &format!("cursor={}&timeout_ms=30000", cursor_of(&got))).await;
     assert_eq!(again["room"]["state"], "closed");
-    assert!(asked.elapsed() < Duration::from_secs(10), "a closed room answers at once");
+    hourglass.expect_running("the answer of a closed room").await;
+    drop(hourglass);
     let behind = server.poll("r", "cursor=-1").await;
     assert_eq!((&behind["room"]["state"], seqs(&behind["messages"])), (&json!("closed"), vec![1]));
 

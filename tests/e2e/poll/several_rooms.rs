@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{cursor_of, fill};
-use crate::harness::{Keys, Options, Request, Server, claims, seqs, texts};
+use crate::harness::{Hourglass, Keys, Options, Request, Server, claims, seqs, texts};
 
 fn poll(rooms: &str, query: &str) -> Request {
     Request::get(format!("/v1/poll?rooms={rooms}&{query}"))
@@ -64,10 +64,11 @@ async fn room_that_cannot_be_served_has_its_problem() {
     let mut claims = claims("u1", "viewer");
     claims["rooms"] = json!(["mine-*"]);
     let token = keys.sign(&claims);
-    let asked = Instant::now();
+    let glass = Request::poll("mine-3", Hourglass::LASTS).bearer(&token);
+    let mut hourglass = Hourglass::turn(&server, &glass).await;
     let request = poll("mine-1:now,yours:now,mine-2:nonsense", "timeout_ms=30000").bearer(&token);
     let got = server.call(request).await.expect_json(200);
-    assert!(asked.elapsed() < Duration::from_secs(10), "a problem ends the wait");
+    hourglass.expect_running("the wait, which a problem ends").await;
     assert_eq!(got["rooms"]["mine-1"]["messages"], json!([]));
     for (room, status, code) in [("yours", 403, "forbidden"), ("mine-2", 400, "invalid_cursor")] {
         let problem = &got["rooms"][room];

@@ -1,9 +1,6 @@
 //! Draining: a release makes no reconnect storm and loses nothing.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeSet;
 
 use serde_json::json;
 
@@ -33,20 +30,19 @@ async fn shutdown_answers_parked_polls() {
         conns.push(conn);
     }
     server.await_parked(100.0).await;
-    let told = Instant::now();
     server.sigterm();
     let mut waits = BTreeSet::new();
     let mut last = String::new();
     for conn in &mut conns {
         let got = conn.answer().await.expect_json(200);
         assert_eq!((seqs(&got["messages"]), &got["room"]["state"]), (vec![], &json!("live")));
+        // What only a drain tells clients: these did not just run out of time.
         waits.insert(got["poll_after_ms"].as_u64().expect("poll_after_ms"));
         last = cursor(&got);
     }
-    assert!(told.elapsed() < Duration::from_secs(10), "answered after {:?}", told.elapsed());
     let (least, most) = (waits.first().expect("waits"), waits.last().expect("waits"));
     assert!(*most <= 5_000 && most - least >= 1_000, "not spread over 0-5,000: {waits:?}");
-    let (status, stopped) = server.exit(Duration::from_secs(15)).await;
+    let (status, stopped) = server.exit(DEADLINE).await;
     assert_eq!(status.code(), Some(0));
     let server = stopped.start().await;
     server.say("r", "after").await;
@@ -78,7 +74,7 @@ async fn shutdown_answers_polls_of_every_form() {
         assert_eq!(answer["messages"], json!([]));
     }
     drop(h2);
-    assert_eq!(server.exit(Duration::from_secs(15)).await.0.code(), Some(0));
+    assert_eq!(server.exit(DEADLINE).await.0.code(), Some(0));
 }
 
 #[tokio::test]
@@ -118,7 +114,7 @@ async fn sends_in_flight_finish_and_new_requests_are_refused() {
     }
     in_flight.write(b"}").await;
     in_flight.answer().await.expect(201);
-    let (status, stopped) = server.exit(Duration::from_secs(15)).await;
+    let (status, stopped) = server.exit(DEADLINE).await;
     assert_eq!(status.code(), Some(0));
     let server = stopped.start().await;
     assert_eq!(seqs(&server.history("r", "").await["messages"]), [1]);
@@ -156,7 +152,7 @@ async fn acknowledged_sends_survive_a_drain_under_load() {
         server.sigterm();
     };
     let (acknowledged, ()) = tokio::join!(futures_util::future::join_all(senders), drain);
-    let (status, stopped) = server.exit(Duration::from_secs(15)).await;
+    let (status, stopped) = server.exit(DEADLINE).await;
     assert_eq!(status.code(), Some(0));
     let server = stopped.start().await;
     let kept = server.log_after("r", "normal", 0).await.len() as u64;
@@ -174,18 +170,22 @@ async fn second_sigterm_leaves_at_once() {
         if ready == 503 { Ok(()) } else { Err(ready.to_string()) }
     })
     .await;
-    let again = Instant::now();
     server.sigterm();
-    server.exit(Duration::from_secs(5)).await;
-    assert!(again.elapsed() < Duration::from_secs(5), "{:?}", again.elapsed());
+    // Not 0, as at the end of a drain.
+    assert_eq!(server.exit(DEADLINE).await.0.code(), Some(128 + 15));
 }
 
 #[tokio::test]
 async fn drain_ends_with_its_grace() {
-    let server = Server::start(Options::default().and("[drain]\ngrace = \"1s\"\n")).await;
+    // Nothing else ends the wait for a send that is never whole.
+    let options = Options::default().and("[drain]\ngrace = \"1s\"\n[http]\nbody_timeout = \"10m\"\n");
+    let server = Server::start(options).await;
     let _never_whole = begin_send(&server).await;
-    let told = Instant::now();
     server.sigterm();
-    server.exit(Duration::from_secs(10)).await;
-    assert!(told.elapsed() < Duration::from_secs(6), "a grace of 1 s took {:?}", told.elapsed());
+    eventually(DEADLINE, "a grace of 1 s", || {
+        let log = server.log();
+        std::future::ready(if log.contains("\"grace_s\":1.0") { Ok(()) } else { Err(log) })
+    })
+    .await;
+    assert_eq!(server.exit(DEADLINE).await.0.code(), Some(0));
 }

@@ -1,7 +1,5 @@
 //! Starting, and refusing to.
 
-use std::time::Duration;
-
 use crate::harness::{Options, Server, config, data_dir, spawn_refused};
 
 /// A refusal is one sentence on stderr that names what it is about.
@@ -75,7 +73,7 @@ async fn interrupt_drains_like_sigterm() {
     let server = Server::start(Options::default()).await;
     server.say("r", "x").await;
     server.sigint();
-    let (status, stopped) = server.exit(Duration::from_secs(15)).await;
+    let (status, stopped) = server.exit(crate::harness::DEADLINE).await;
     assert_eq!(status.code(), Some(0));
     let server = stopped.start().await;
     assert_eq!(server.history("r", "").await["last_seq"], 1);

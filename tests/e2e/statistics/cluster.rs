@@ -64,7 +64,7 @@ async fn two_statsvrs() -> ([SocketAddr; 2], [Server; 2]) {
 #[tokio::test]
 async fn servers_of_a_cluster_show_one_count() {
     let (nodes, _statsvrs) = two_statsvrs().await;
-    let [a, b] = [server(&nodes).await, server(&nodes).await];
+    let (a, b) = tokio::join!(server(&nodes), server(&nodes));
     let _polls = [
         parked(&a, &stay("r", "u1", "phone")).await,
         parked(&b, &stay("r", "u1", "desk")).await,

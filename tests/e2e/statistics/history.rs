@@ -1,14 +1,9 @@
 //! A room's numbers over time, and what a crash leaves of them.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::{LONG_WINDOW, await_counts, await_stats, leave, now_ms, parked, stats, stay, visit, window};
-use crate::harness::{Options, Request, Server, eventually};
-
-/// A point is there once its ten seconds are over; the first may be cut short.
-const POINTS_DEADLINE: Duration = Duration::from_secs(60);
+use crate::harness::{DEADLINE, Options, Request, Server, eventually};
 
 async fn series(server: &Server, query: &str) -> Value {
     server.call(Request::get(format!("/v1/rooms/r/stats/history?{query}"))).await.expect_json(200)
@@ -22,9 +17,9 @@ fn sum(series: &Value, key: &str) -> u64 {
     points(series).iter().map(|point| point[key].as_u64().expect("a count")).sum()
 }
 
-/// Waits until the series is as wanted.
+/// Waits until the series is as wanted: a point is there once its ten seconds are over.
 async fn await_series(server: &Server, query: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-    eventually(POINTS_DEADLINE, what, || async {
+    eventually(DEADLINE, what, || async {
         let series = series(server, query).await;
         if is_so(&series) { Ok(series) } else { Err(series.to_string()) }
     })

@@ -1,15 +1,10 @@
 //! Leaving by word.
 
-use std::time::Duration;
-
 use super::{LONG_WINDOW, assert_empty, await_counts, counts, leave, parked, settled, stay, visit};
-use crate::harness::{Conn, H2, Keys, Options, Request, Server, claims, within};
-
-/// A poll's own timeout is far beyond it.
-const QUICKLY: Duration = Duration::from_secs(10);
+use crate::harness::{Conn, DEADLINE, H2, Hourglass, Keys, Options, Request, Server, claims, within};
 
 async fn answered(conn: &mut Conn) {
-    assert_empty(within(QUICKLY, "the answer of a poll whose device has left", conn.answer()).await);
+    assert_empty(within(DEADLINE, "the answer of a poll whose device has left", conn.answer()).await);
 }
 
 #[tokio::test]
@@ -51,17 +46,20 @@ async fn leave_by_a_token_in_the_query() {
     let token = keys.token("u1", "viewer");
     let poll = Request::poll("r", "timeout_ms=30000").bearer(&token);
     let mut poll = parked(&server, &poll).await;
-    server.await_parked(1.0).await;
+    let glass = Request::poll("hourglass", Hourglass::LASTS).bearer(&keys.token("u2", "viewer"));
+    let mut hourglass = Hourglass::turn(&server, &glass).await;
+    server.await_parked(2.0).await;
     server.call(leave("r", "")).await.expect_problem(401, "unauthorized");
     let mut elsewhere = claims("u1", "viewer");
     elsewhere["rooms"] = serde_json::json!(["other"]);
     let refused = server.call(leave("r", &format!("token={}", keys.sign(&elsewhere)))).await;
     refused.expect_problem(403, "forbidden");
     server.call(leave("r", "user=u1&token=x")).await.expect_problem(401, "unauthorized");
-    assert_eq!(server.metric("bigroom_parked_polls", &[]).await, 1.0, "who is refused ends nothing");
+    assert_eq!(server.metric("bigroom_parked_polls", &[]).await, 2.0, "who is refused ends nothing");
 
     server.call(leave("r", &format!("token={token}")).body("text/plain", "")).await.expect(204);
     answered(&mut poll).await;
+    hourglass.expect_running("the answer to who has left").await;
 }
 
 #[tokio::test]
@@ -93,8 +91,8 @@ async fn leave_ends_the_polls_of_its_device_on_all_workers() {
     for conn in &mut leaving {
         answered(conn).await;
     }
-    assert_empty(within(QUICKLY, "the stream's answer", stream).await.expect("no panic"));
-    let answer = within(QUICKLY, "the answer for several rooms", several.answer()).await.expect_json(200);
+    assert_empty(within(DEADLINE, "the stream's answer", stream).await.expect("no panic"));
+    let answer = within(DEADLINE, "the answer for several rooms", several.answer()).await.expect_json(200);
     assert!(answer["rooms"]["r"]["next_cursor"].is_string(), "{answer}");
     await_counts(&server, "r", (2, 3)).await;
     let numbers = settled(&server, "r").await;
@@ -112,7 +110,7 @@ async fn leave_ends_the_event_stream_of_its_device() {
     let other = parked(&server, &stay("r", "u2", "d").header("Accept", "text/event-stream")).await;
     await_counts(&server, "r", (2, 2)).await;
     server.call(leave("r", "user=u1&device=d")).await.expect(204);
-    within(QUICKLY, "the end of the stream", async {
+    within(DEADLINE, "the end of the stream", async {
         while events.chunk().await.expect("a chunk").is_some() {}
     })
     .await;
