@@ -93,7 +93,8 @@ impl Config {
                 }
                 (None, value) => {
                     return Err(ConfigError::UnknownKey {
-                        key: path,
+                        // A quoted name may have line breaks; a refusal is one line.
+                        key: if path.contains(char::is_control) { format!("{path:?}") } else { path },
                         value: Raw::Toml(value.clone()).to_string(),
                         origin: origin.into(),
                     });

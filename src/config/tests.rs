@@ -185,6 +185,7 @@ fn unknown_keys_are_refused() {
         ("[retention]\ncount = 1", "retention.count"),
         ("[retention.low]\ncount = 1", "retention.low"),
         ("\"limits.room_rate\" = 1", "limits.room_rate"),
+        (r#""room\nrate" = 1"#, r#""room\nrate""#),
         ("config = \"x\"", "config"),
     ] {
         let (exit_code, sentence) = refusal(file, &[], &[]);
