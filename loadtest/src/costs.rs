@@ -63,7 +63,8 @@ struct Machine {
 struct Run {
     scenario: String,
     contender: String,
-    figures: BTreeMap<String, f64>,
+    /// `None` for what a run could not tell: a server that delivers nothing has no ages.
+    figures: BTreeMap<String, Option<f64>>,
 }
 
 /// `loadtest costs`.
@@ -191,7 +192,7 @@ impl Comparison {
             .runs
             .iter()
             .filter(|run| run.contender == OURS && run.scenario.to_lowercase() == scenario.to_lowercase());
-        Spread::of(ours.filter_map(|run| run.figures.get(key).copied())).map(|spread| spread.median)
+        Spread::of(ours.filter_map(|run| run.figures.get(key).copied().flatten())).map(|spread| spread.median)
     }
 }
 

@@ -23,6 +23,7 @@ fn message_costs_what_an_answer_costs_beyond_its_first() {
         run(CONNECTIONS, r#""cpu_us_per_connection":40"#),
         run(SENDS, r#""cpu_us_per_send":20,"sends_per_s":50000"#),
         run(MODERATE_SENDS, r#""send_p50_ms":0.5"#),
+        run(MODERATE_SENDS, r#""send_p50_ms":null"#),
     ];
     let text = format!(
         r#"{{"command":"c","is_quick":false,"machine":{{"cpu":"x","cores":2,"kernel":"k","commit":"0"}},"runs":[{}]}}"#,
