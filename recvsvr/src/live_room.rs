@@ -213,8 +213,8 @@ impl LiveRoom {
         match &notice.change {
             Change::Appended { list, messages, accepted_at_us, .. } => {
                 let applied = self.append(writer, &old, *list, messages, *accepted_at_us, limits);
-                if applied == Applied::News {
-                    self.take_ahead(writer, limits);
+                if applied == Applied::News && !self.take_ahead(writer, limits) {
+                    return Applied::Behind;
                 }
                 applied
             }
@@ -357,19 +357,23 @@ impl LiveRoom {
         })
     }
 
-    /// Appends what was noticed ahead of the snapshot, if it follows now.
-    fn take_ahead(&self, writer: &mut Writer, limits: TailLimits) {
+    /// Appends what was noticed ahead of the snapshot, if it follows now. False if it had to be left out, so that the log must be
+    /// read for it.
+    fn take_ahead(&self, writer: &mut Writer, limits: TailLimits) -> bool {
+        let mut has_taken = true;
         for list in List::ALL {
-            let Some(old) = self.snapshot() else { return };
+            let Some(old) = self.snapshot() else { return true };
             if writer.epoch.is_some_and(|epoch| epoch != old.epoch) {
-                return; // It is of another log, which is about to be read.
+                return true; // It is of another log, which is about to be read.
             }
             let end = old.lists[list].last().next();
             if writer.ahead[list].first().is_some_and(|first| first <= end) {
                 let (messages, accepted_at_us) = writer.ahead[list].take();
-                self.append(writer, &old, list, &messages, accepted_at_us, limits);
+                has_taken &=
+                    self.append(writer, &old, list, &messages, accepted_at_us, limits) != Applied::Behind;
             }
         }
+        has_taken
     }
 
     /// Takes messages that were pulled because a notice was missed; they are of the snapshot's epoch.
@@ -378,8 +382,8 @@ impl LiveRoom {
             let Some(old) = self.snapshot() else { return Applied::Nothing };
             let accepted_at_us = messages.last().map_or(0, |newest| newest.sent_at_ms * 1_000);
             let applied = self.append(writer, &old, list, messages, accepted_at_us, limits);
-            if applied != Applied::Behind {
-                self.take_ahead(writer, limits);
+            if applied != Applied::Behind && !self.take_ahead(writer, limits) {
+                return Applied::Behind;
             }
             applied
         })

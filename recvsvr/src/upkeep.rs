@@ -105,41 +105,63 @@ impl Rooms {
         Ok(())
     }
 
-    /// A lost notice costs at most a second: rooms with readers are compared with the log. Where the store can tell
-    /// that no notice was lost, and nothing could not be read, there is nothing to look for.
+    /// A lost notice costs at most a second: rooms with readers are compared with the log, and all rooms where the store can
+    /// tell that a notice was lost. Where it can tell that none was, and all could be read, there is nothing to look for.
     async fn look(&self) {
         let is_due = self.is_look_due.swap(false, Ordering::AcqRel);
         let given = self.log.notices();
         let taken = self.noticed.load(Ordering::Acquire);
         let missed = given.map(|given| given.wrapping_sub(taken));
-        if !is_due && missed.is_some() && missed == *self.missed_before.lock() {
+        let is_missing = missed.is_none_or(|missed| Some(missed) != *self.missed_before.lock());
+        if !is_due && !is_missing {
             return;
         }
-        let rooms: Vec<_> =
-            self.rooms.iter().filter(|room| !room.is_idle()).map(|room| Arc::clone(room.value())).collect();
+        // A room whose readers are away is looked at as well: they may come back to it.
+        let lost_one = missed.is_some() && is_missing;
+        let rooms: Vec<_> = self
+            .rooms
+            .iter()
+            .filter(|room| lost_one || !room.is_idle() || self.lacks_something(room))
+            .map(|room| Arc::clone(room.value()))
+            .collect();
+        let mut has_looked = true;
         for room in rooms {
             let changes = room.changes.load(Ordering::Relaxed);
-            let Some(snapshot) = room.snapshot() else { continue };
             match self.log.view(&room.key).await {
-                // A notice came meanwhile: the view may be older than what it brought.
-                Ok(_) if room.changes.load(Ordering::Relaxed) != changes => {
-                    self.is_look_due.store(true, Ordering::Release);
+                Ok(view) => {
+                    let Some(snapshot) = room.snapshot() else { continue };
+                    // A notice came meanwhile: the view may be older than what it brought.
+                    let is_old = room.changes.load(Ordering::Relaxed) != changes;
+                    has_looked &= !is_old;
+                    self.catch_up(&room, &snapshot, view, is_old).await;
                 }
-                Ok(view) => self.catch_up(&room, &snapshot, view).await,
                 Err(error) => {
+                    has_looked = false;
                     self.is_look_due.store(true, Ordering::Release);
                     warn!(room = %room.key, %error, "look at the log failed");
                 }
             }
         }
-        *self.missed_before.lock() = missed;
+        if has_looked {
+            *self.missed_before.lock() = missed;
+        }
     }
 
-    /// Takes what a room's view has and its snapshot lacks.
-    async fn catch_up(&self, room: &Arc<LiveRoom>, snapshot: &Snapshot, view: RoomView) {
-        if view.settings != snapshot.settings {
+    /// Whether the room is known to be behind: by what was noticed, or because the log is another one.
+    fn lacks_something(&self, room: &LiveRoom) -> bool {
+        let epoch = self.log.epoch();
+        room.snapshot().is_some_and(|snapshot| snapshot.epoch != epoch || !room.has_all_noticed(&snapshot))
+    }
+
+    /// Takes what a room's view has and its snapshot lacks. Settings only of a view that is not old.
+    async fn catch_up(&self, room: &Arc<LiveRoom>, snapshot: &Snapshot, view: RoomView, is_old: bool) {
+        let epoch = self.log.epoch();
+        if snapshot.epoch != epoch {
+            return self.pull(room, "look").await;
+        }
+        if !is_old && view.settings != snapshot.settings {
             let change = Change::Settings { settings: view.settings, bounds: view.bounds };
-            self.take(&Notice { room: room.key.clone(), epoch: self.log.epoch(), change });
+            self.take(&Notice { room: room.key.clone(), epoch, change });
         }
         if List::ALL.into_iter().any(|list| view.bounds[list].last > snapshot.lists[list].last()) {
             self.pull(room, "look").await;

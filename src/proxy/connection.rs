@@ -68,7 +68,7 @@ pub(crate) struct Connection<S> {
     /// What was read and not yet used; mostly empty.
     pending: Vec<u8>,
     has_begun: bool,
-    /// It asks for numbers, so what comes next can wait a moment as well.
+    /// It has asked for numbers, so it asks for more and can wait a moment.
     can_wait: bool,
     /// It has waited already before the next request is read.
     has_waited: bool,
@@ -324,7 +324,12 @@ impl<S: Client> Connection<S> {
             let context = Rc::clone(self.line.context());
             let mut scratch = context.scratch.borrow_mut();
             let mut space = ReadBuf::new(&mut scratch);
-            match ready!(Pin::new(&mut self.line).poll_read(task, &mut space)) {
+            let Poll::Ready(read) = Pin::new(&mut self.line).poll_read(task, &mut space) else {
+                // Nothing was there to wait with: what comes can wait anew.
+                self.has_waited = false;
+                return Poll::Pending;
+            };
+            match read {
                 Ok(()) if !space.filled().is_empty() => {}
                 _ => return Poll::Ready(Err(Step::End)),
             }

@@ -58,6 +58,21 @@ fn what_could_not_be_read_is_read_by_a_later_look() {
 }
 
 #[test]
+fn look_finds_that_the_log_is_another_one() {
+    on_node(options(), async |node| {
+        let (quiet, other) = (room("quiet"), room("other"));
+        node.send(&quiet, List::Normal, 3).await;
+        let mut reader = settled(&node, &quiet).await;
+        node.notices.lose();
+        node.store.renew();
+        // A notice is missing, of whatever room: the look begins, and finds no more messages here than there were.
+        node.send(&other, List::Normal, 1).await;
+        until("the new log was read", || node.metric("bigroom_pulls_total", "epoch") >= 1.0).await;
+        assert_eq!(reader.poll(LONG_MS).await.gap_reason(), Some("epoch"));
+    });
+}
+
+#[test]
 fn one_look_finds_more_than_the_tail_holds() {
     on_node(RecvOptions { tail_messages_max: 8, ..options() }, async |node| {
         let room = room("burst");

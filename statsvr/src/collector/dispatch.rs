@@ -7,7 +7,7 @@ use room::RoomKey;
 use super::{Collector, Waiting, leavings::with_leaves};
 use crate::{Batch, Beat, Name, NodeId, Nodes, Placement, Run, Snapshots, SplitId, stats::Outgoing};
 
-/// Beats of a batch, about: 256 KiB on the wire. As many are sent before their time, too: half a MiB waits at most.
+/// Beats of a batch, about: 256 KiB on the wire. As many are sent before their time, too, by the next tick.
 pub(super) const BATCH_BEATS: usize = 16_384;
 
 impl Collector {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{cursor_of, fill};
 use crate::harness::{
-    Conn, DEADLINE, Hourglass, Keys, Options, Request, Server, claims, in_seconds, seqs, texts, within,
+    Conn, DEADLINE, Keys, Options, Request, Server, claims, in_seconds, seqs, texts, within,
 };
 
 /// A stream of events on a connection.
@@ -152,7 +152,7 @@ async fn timeouts_make_no_events_but_keep_alives() {
     let server = Server::start(Options::default()).await;
     let mut events = Events::open(&server, Request::poll("r", "timeout_ms=100")).await;
     let asked = Instant::now();
-    let mut hourglass = Hourglass::turn(&server, &Request::poll("hourglass", "timeout_ms=30000")).await;
+    let mut hourglass = server.hourglass().await;
     // One may come at once, to open the stream; then every 15 s.
     loop {
         match events.next().await {

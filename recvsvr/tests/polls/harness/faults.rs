@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
 };
 
 use async_trait::async_trait;
@@ -79,6 +79,8 @@ pub(crate) struct SlowStore {
     held: AtomicUsize,
     /// Appended when a read has been done, and how many times more.
     chatter: Mutex<(Vec<Append>, usize)>,
+    /// Counts on from the log's own epoch: more than 0 is another log with the same messages.
+    renewed: AtomicU32,
 }
 
 impl SlowStore {
@@ -89,6 +91,7 @@ impl SlowStore {
             refuses: AtomicBool::new(false),
             held: AtomicUsize::new(0),
             chatter: Mutex::default(),
+            renewed: AtomicU32::new(0),
         })
     }
 
@@ -131,12 +134,17 @@ impl SlowStore {
     pub(crate) fn refuse_reads(&self, refuses: bool) {
         self.refuses.store(refuses, Ordering::SeqCst);
     }
+
+    /// From now on it is another log, of which nothing has been noticed.
+    pub(crate) fn renew(&self) {
+        self.renewed.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 #[async_trait]
 impl RoomLog for SlowStore {
     fn epoch(&self) -> Epoch {
-        self.log.epoch()
+        Epoch(self.log.epoch().0.wrapping_add(self.renewed.load(Ordering::SeqCst)))
     }
 
     async fn view(&self, room: &RoomKey) -> Result<RoomView, StoreError> {
