@@ -101,7 +101,8 @@ pub(crate) fn pace(
     }
 }
 
-/// The answer to a poll, shared with all who are to get the same; `None` if part of it must come from the store.
+/// The answer to a poll, shared with all who are to get the same; `None` if part of it must come from the store, or if its place
+/// is in another log than the room is by now, so that it must begin anew.
 pub(crate) fn answer(
     snapshot: &Snapshot,
     waiting: &Waiting,
@@ -109,6 +110,9 @@ pub(crate) fn answer(
     terms: &Terms,
     now_ms: u64,
 ) -> Option<(Arc<Encoded>, Slice)> {
+    if waiting.place.epoch != snapshot.epoch {
+        return None;
+    }
     let available = snapshot.available(waiting.place, now_ms, terms.sheds(decision))?;
     let portion = Portion {
         limit: terms.limit,
@@ -167,7 +171,7 @@ pub(crate) fn count_gap(slice: &Slice) {
 
 #[cfg(test)]
 mod tests {
-    use room::Seq;
+    use room::{Epoch, Seq};
 
     use super::*;
     use crate::slice::{Part, Place};
@@ -196,7 +200,13 @@ mod tests {
 
     #[test]
     fn pace_tells_when_to_come_back() {
-        let place = Place { seen: PerList::default(), served_at_ms: 7, restarted: false, wants_kept: false };
+        let place = Place {
+            epoch: Epoch(1),
+            seen: PerList::default(),
+            served_at_ms: 7,
+            restarted: false,
+            wants_kept: false,
+        };
         let free = Waiting { place, eligible_at_ms: 0, deadline_ms: 0 };
         let held = Waiting { eligible_at_ms: 10_320, ..free };
         for (waiting, slice, decision, drain, expect) in [
@@ -219,7 +229,13 @@ mod tests {
 
     #[test]
     fn server_that_waits_calls_back_at_once() {
-        let place = Place { seen: PerList::default(), served_at_ms: 7, restarted: false, wants_kept: false };
+        let place = Place {
+            epoch: Epoch(1),
+            seen: PerList::default(),
+            served_at_ms: 7,
+            restarted: false,
+            wants_kept: false,
+        };
         let held = Waiting { place, eligible_at_ms: 10_320, deadline_ms: 40_000 };
         let free = Waiting { eligible_at_ms: 0, ..held };
         let over = Waiting { deadline_ms: 10_000, ..held };

@@ -33,12 +33,15 @@ impl Waiting {
         self.eligible_at_ms > now_ms
     }
 
-    /// The rule: a closed room, a reader that starts over and priority messages answer at once; normal messages
-    /// from `eligible_at_ms` on; the deadline answers with what is not held.
+    /// The rule: a closed room, a reader that starts over or whose place is in another log, and priority messages answer at
+    /// once; normal messages from `eligible_at_ms` on; the deadline answers with what is not held.
     ///
     /// A held reader gets its priority messages alone: a flood of normal ones that wait for the hold to end would make the answer
     /// to each of thousands of readers a hundred times larger, and the last of them late (ADR 0011).
     pub(crate) fn decide(&self, snapshot: &Snapshot, now_ms: u64) -> Decision {
+        if self.place.epoch != snapshot.epoch {
+            return Decision::Answer;
+        }
         let is_held = self.is_held(now_ms);
         let is_over = self.deadline_ms <= now_ms;
         let has_priority = snapshot.has_news(List::Priority, self.place);
@@ -85,6 +88,7 @@ mod tests {
 
     fn waiting(eligible_at_ms: u64, deadline_ms: u64) -> Waiting {
         let place = Place {
+            epoch: Epoch(1),
             seen: PerList { priority: Seq(5), normal: Seq(5) },
             served_at_ms: 1,
             restarted: false,
@@ -121,6 +125,10 @@ mod tests {
         assert_eq!(waiting(0, 900).decide(&snapshot(5, 5, closed), 100), Decision::Answer);
         let mut restarted = waiting(0, 900);
         restarted.place.restarted = true;
+        let mut elsewhere = waiting(500, 900);
+        elsewhere.place.epoch = Epoch(2);
+        let renewed = elsewhere.decide(&snapshot(1, 1, RoomSettings::default()), 100);
+        assert_eq!(renewed, Decision::Answer, "its numbers are of another log");
         assert_eq!(restarted.decide(&snapshot(5, 5, RoomSettings::default()), 100), Decision::Answer);
     }
 }

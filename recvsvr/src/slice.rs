@@ -1,12 +1,14 @@
 //! What a reader at some place is to get: decided here, without I/O or waiting, encoded elsewhere.
 
-use room::{Cursor, List, PerList, Seq};
+use room::{Cursor, Epoch, List, PerList, Seq};
 
 use crate::snapshot::Snapshot;
 
 /// Where a reader stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Place {
+    /// The log that the numbers are of.
+    pub(crate) epoch: Epoch,
     /// Last message it has, per list.
     pub(crate) seen: PerList<Seq>,
     /// When it was last served (Unix milliseconds), 0 for "may be served at once".
@@ -20,7 +22,10 @@ pub(crate) struct Place {
 impl Place {
     /// Whether an unheld reader here gets the same as one at `other`: when they were served makes no difference.
     pub(crate) fn is_same_reader(&self, other: &Self) -> bool {
-        self.seen == other.seen && self.restarted == other.restarted && self.wants_kept == other.wants_kept
+        self.epoch == other.epoch
+            && self.seen == other.seen
+            && self.restarted == other.restarted
+            && self.wants_kept == other.wants_kept
     }
 }
 
@@ -176,6 +181,7 @@ pub(crate) fn cut(place: Place, available: PerList<Available>, portion: Portion)
 impl Snapshot {
     /// Where a poll begins, by this state of the room.
     pub(crate) fn place(&self, start: Start, now_ms: u64) -> Place {
+        let epoch = self.epoch;
         let oldest = || PerList::from_fn(|list| Seq(self.lists[list].kept_from(now_ms).0 - 1));
         match start {
             Start::Now { tail } => {
@@ -184,21 +190,24 @@ impl Snapshot {
                     let kept = self.lists[list].kept_from(now_ms);
                     Seq(self.lists[list].last().0.saturating_sub(back).max(kept.0 - 1))
                 });
-                Place { seen, served_at_ms: 0, restarted: false, wants_kept: true }
+                Place { epoch, seen, served_at_ms: 0, restarted: false, wants_kept: true }
             }
-            Start::Oldest => Place { seen: oldest(), served_at_ms: 0, restarted: false, wants_kept: true },
+            Start::Oldest => {
+                Place { epoch, seen: oldest(), served_at_ms: 0, restarted: false, wants_kept: true }
+            }
             Start::At(cursor) => {
                 let is_ours = cursor.epoch == self.epoch
                     && List::ALL.into_iter().all(|list| cursor.seen[list] <= self.lists[list].last());
                 if is_ours {
                     Place {
+                        epoch,
                         seen: cursor.seen,
                         served_at_ms: cursor.served_at_ms,
                         restarted: false,
                         wants_kept: false,
                     }
                 } else {
-                    Place { seen: oldest(), served_at_ms: 0, restarted: true, wants_kept: false }
+                    Place { epoch, seen: oldest(), served_at_ms: 0, restarted: true, wants_kept: false }
                 }
             }
         }
@@ -238,6 +247,7 @@ mod tests {
 
     fn place(priority: u64, normal: u64) -> Place {
         Place {
+            epoch: Epoch(1),
             seen: PerList { priority: Seq(priority), normal: Seq(normal) },
             served_at_ms: 0,
             restarted: false,

@@ -64,11 +64,13 @@ fn look_finds_that_the_log_is_another_one() {
         node.send(&quiet, List::Normal, 3).await;
         let mut reader = settled(&node, &quiet).await;
         node.notices.lose();
-        node.store.renew();
-        // A notice is missing, of whatever room: the look begins, and finds no more messages here than there were.
-        node.send(&other, List::Normal, 1).await;
-        until("the new log was read", || node.metric("bigroom_pulls_total", "epoch") >= 1.0).await;
-        assert_eq!(reader.poll(LONG_MS).await.gap_reason(), Some("epoch"));
+        let (got, ()) = tokio::join!(reader.poll(LONG_MS), async {
+            node.until_parked(1).await;
+            node.store.renew();
+            // A notice is missing, of whatever room: the look begins, and finds no more messages here than there were.
+            node.send(&other, List::Normal, 1).await;
+        });
+        assert_eq!(got.gap_reason(), Some("epoch"), "a poll that was parked begins anew");
     });
 }
 
