@@ -15,13 +15,13 @@ pub(crate) const LEVEL_RULE: &str =
 /// Whether `text` is a level or a list of directives.
 ///
 /// The filter itself would take any word for a module's name and show nothing else, so a typing error would
-/// silence the log: a word on its own must be a level here.
+/// silence the log: a word on its own must be a level here. And it slices what is not ASCII in the middle of a character.
 pub(crate) fn is_level(text: &str) -> bool {
     let are_words_levels = text
         .split(',')
         .filter(|part| !part.contains(['=', '[']))
         .all(|part| part.trim().parse::<LevelFilter>().is_ok() && !part.trim().is_empty());
-    are_words_levels && parse(text).is_ok()
+    are_words_levels && text.is_ascii() && parse(text).is_ok()
 }
 
 /// Reads directives. Values of fields in them are taken as they are written: as patterns, which is the library's default, they
@@ -63,6 +63,7 @@ mod tests {
             ("info,", false),
             ("", false),
             ("hyper=loud", false),
+            ("[poll{room=\u{784}}]\u{784}=debug", false),
             ("[poll{room=r}]=debug", true),
             // As a pattern it would need more states than there is memory for.
             ("[poll{room=.*1................................................}]=debug", true),

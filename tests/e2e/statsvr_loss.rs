@@ -1,7 +1,6 @@
 //! A statsvr of two is killed under a crowd: real processes, fed over gRPC by the collectors that bigroom's own workers use.
 
 use std::{
-    net::TcpListener,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,19 +13,13 @@ use statsvr::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{DEADLINE, Server, config};
+use crate::harness::{DEADLINE, Server, config, free_addr};
 
 const VIEWERS: u64 = 50_000;
 /// Those whom the count may be off by: one in a hundred.
 const OFF_MAX: u64 = VIEWERS / 100;
 /// Short, so that a restarted node is soon warm.
 const WINDOW: Duration = Duration::from_secs(5);
-
-/// Two addresses that nobody listens on.
-fn free_addresses() -> [String; 2] {
-    let taken = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    taken.map(|listener| listener.local_addr().unwrap().to_string())
-}
 
 fn room() -> RoomKey {
     RoomKey::new(AppId::default(), RoomId::new("final").unwrap())
@@ -83,7 +76,7 @@ impl Crowd {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_statsvr_of_two_changes_no_count() {
-    let addresses = free_addresses();
+    let addresses = [(); 2].map(|()| free_addr().to_string());
     let nodes = addresses.join(",");
     let node = |own: &str| {
         let options = config("[online]\nwindow = \"5s\"\n").statsvr();

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -11,7 +11,7 @@ use std::{
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
-use super::{Conn, DEADLINE, Request, eventually};
+use super::{Conn, DEADLINE, Request, eventually, free_addr};
 
 /// Which balancer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,7 +43,7 @@ impl Balancer {
     /// Starts one that allows an address so much at a time.
     pub(crate) async fn start_limited(kind: Kind, upstreams: Upstreams, per_address: &str) -> Self {
         let dir = TempDir::with_prefix("bigroom-balancer-").expect("a temporary directory");
-        let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let addr = free_addr();
         let command = match kind {
             Kind::Nginx => nginx(&dir, addr, upstreams, per_address),
             Kind::Haproxy => haproxy(&dir, addr, upstreams, per_address),
@@ -55,7 +55,7 @@ impl Balancer {
     /// is the server's word for the version. It checks the server's health by the same port and protocol.
     pub(crate) async fn start_tcp(upstream: SocketAddr, send_proxy: &str) -> Self {
         let dir = TempDir::with_prefix("bigroom-balancer-").expect("a temporary directory");
-        let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let addr = free_addr();
         let text = format!(
             "defaults\n    mode tcp\n    timeout connect 2s\n    timeout client 60s\n    timeout server 60s\n\
              listen clients\n    bind {addr}\n    default-server inter 100ms fall 1 rise 1\n    \

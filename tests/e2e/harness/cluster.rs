@@ -1,10 +1,10 @@
 //! A cluster of real processes on loopback: a statsvr, a sendsvr, recvsvrs and proxies.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use futures_util::future::join_all;
 
-use super::{DEADLINE, Options, Role, Server, eventually};
+use super::{DEADLINE, Options, Role, Server, eventually, free_addr};
 
 /// Nodes of one cluster; they end with this value.
 pub(crate) struct Cluster {
@@ -15,11 +15,6 @@ pub(crate) struct Cluster {
     sendsvr_addr: SocketAddr,
     statsvr_addr: SocketAddr,
     options: Options,
-}
-
-/// An address that is free now. The system gives the same port again only after many others.
-fn free_addr() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 impl Cluster {

@@ -1,13 +1,13 @@
 //! Sects with recvsvrs of their own.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{LONG_WINDOW, Table, await_sect, sects};
 use crate::harness::{
-    Cluster, Conn, DEADLINE, Options, Request, Role, Server, cursor, eventually, seqs, within,
+    Cluster, Conn, DEADLINE, Options, Request, Role, Server, cursor, eventually, free_addr, seqs, within,
 };
 
 /// Both answer at once: this is about nodes, not about pace.
@@ -125,7 +125,7 @@ async fn promoted_room_loses_nothing_and_is_told_of_by_nodes_of_its_sect_only() 
 #[tokio::test]
 async fn listed_nodes_serve_their_sect_and_others_are_refused_with_a_reason() {
     // Free now; the system gives the same port again only after many others.
-    let listed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let listed = free_addr().to_string();
     let with_list = format!("{}nodes = [{listed:?}]\n", SECTS);
     let table = Table::new(&with_list);
     let cluster = Cluster::start(table.given_to(Options::default()), &["a"], 1).await;

@@ -13,17 +13,11 @@ use super::{
     window,
 };
 use crate::harness::{
-    Conn, DEADLINE, Options, Request, Server, config, cursor, data_dir, eventually, spawn_refused,
+    Conn, DEADLINE, Options, Request, Server, config, cursor, data_dir, eventually, free_addr, spawn_refused,
 };
 
 const WINDOW: &str = "3s";
 const WINDOW_MS: u64 = 3_000;
-
-/// Addresses that are free now. The system gives the same port again only after many others.
-fn free_addrs() -> [SocketAddr; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap())
-}
 
 fn list(nodes: &[SocketAddr]) -> String {
     nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
@@ -55,7 +49,7 @@ async fn await_answer(server: &Server, room: &str, is_so: impl Fn(&Value) -> boo
 
 /// Two statsvrs, each with a data directory of its own.
 async fn two_statsvrs() -> ([SocketAddr; 2], [Server; 2]) {
-    let nodes = free_addrs();
+    let nodes = [free_addr(), free_addr()];
     let [first, second] = nodes.map(|own| Server::start(statsvr(own, &nodes)));
     let statsvrs = tokio::join!(first, second);
     (nodes, [statsvrs.0, statsvrs.1])
@@ -212,7 +206,7 @@ async fn killed_statsvr_takes_nobody_with_it() {
 
 #[tokio::test]
 async fn server_serves_on_without_statsvrs_and_counts_once_they_come() {
-    let nodes = free_addrs();
+    let nodes = [free_addr(), free_addr()];
     let server = Server::start(serve(&nodes)).await;
     let waiting = server.park(stay("r", "u1", "d")).await;
     let send =
@@ -241,7 +235,7 @@ async fn server_serves_on_without_statsvrs_and_counts_once_they_come() {
 
 #[tokio::test]
 async fn statsvr_keeps_its_past_in_its_own_data_directory() {
-    let nodes = free_addrs();
+    let nodes = [free_addr(), free_addr()];
     let nodes = &nodes[..1];
     let statsvr = Server::start(statsvr(nodes[0], nodes)).await;
     let server = server(nodes).await;
@@ -260,7 +254,7 @@ async fn statsvr_keeps_its_past_in_its_own_data_directory() {
 
 #[tokio::test]
 async fn statsvr_serves_its_operator_and_stops_in_order() {
-    let nodes = free_addrs();
+    let nodes = [free_addr(), free_addr()];
     let statsvr = Server::start(statsvr(nodes[0], &nodes)).await;
     assert_eq!(statsvr.addr, nodes[0]);
     let server = server(&nodes).await;
@@ -290,7 +284,7 @@ async fn check_refused(options: Options, parts: &[&str]) {
 
 #[tokio::test]
 async fn statsvr_that_can_not_work_does_not_start() {
-    let nodes = free_addrs();
+    let nodes = [free_addr(), free_addr()];
     let own = nodes[0].to_string();
     check_refused(statsvr(nodes[0], &nodes[1..]), &["stats.nodes", &own]).await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
