@@ -113,7 +113,7 @@ impl Events {
             Ok(started) => started,
             Err(problem) => return Some(Err(problem)),
         };
-        let present = self.context.presence.park(&self.room, &visitor, &self.follower);
+        let present = self.context.presence.park(&self.room, visitor, &self.follower);
         if let Some(place) = &mut self.place {
             place.set_present(present);
         }

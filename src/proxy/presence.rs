@@ -71,7 +71,7 @@ impl Presence {
     }
 
     /// A poll waits.
-    pub(crate) fn park(self: &Rc<Self>, room: &RoomKey, visitor: &Visitor, follower: &Follower) -> Present {
+    pub(crate) fn park(self: &Rc<Self>, room: &RoomKey, visitor: Visitor, follower: &Follower) -> Present {
         let (seq, seat, now_ms) = (follower.seen(), follower.seat(), self.now_ms());
         let parked = self.collector.borrow_mut().parked(room, visitor, seq, seat, now_ms);
         Present(Some((Rc::clone(self), parked)))

@@ -173,7 +173,7 @@ impl Session {
         match &started {
             Started::Answer(_) => context.presence.seen(key, &visitor, follower),
             Started::Parked | Started::Later(_) => {
-                place.set_present(context.presence.park(key, &visitor, follower));
+                place.set_present(context.presence.park(key, visitor, follower));
             }
         }
         Ok(Begun { ask, started, place })

@@ -139,6 +139,8 @@ pub struct Collector {
     settings: CollectorSettings,
     number: u64,
     index: HashMap<RoomKey, u32>,
+    /// The room that was asked for last, which mostly is the next one as well.
+    last_room: u32,
     rooms: Vec<Option<RoomQueue>>,
     free_rooms: Vec<u32>,
     parked: Vec<Option<ParkedPoll>>,
@@ -173,6 +175,7 @@ impl Collector {
             settings,
             number,
             index: HashMap::new(),
+            last_room: 0,
             rooms: Vec::new(),
             free_rooms: Vec::new(),
             parked: Vec::new(),
@@ -204,27 +207,28 @@ impl Collector {
     pub fn parked(
         &mut self,
         room: &RoomKey,
-        visitor: &Visitor,
+        visitor: Visitor,
         seq: Option<Seq>,
         seat: u32,
         now_ms: u64,
     ) -> Parked {
         self.hear();
         let index = self.room(room);
-        self.push(index, visitor, place(seq), now_ms, false);
+        self.push(index, &visitor, place(seq), now_ms, false);
         self.queue(index).users += 1;
         let number = self.free_parked.pop().unwrap_or_else(|| {
             self.parked.push(None);
             u32::try_from(self.parked.len() - 1)
                 .expect("fewer polls are parked than there are ports and addresses")
         });
+        let before = self.clients.add(index, &visitor, number);
         let poll = ParkedPoll {
             room: index,
-            visitor: visitor.clone(),
+            visitor,
             place: place(seq),
             told_at_ms: now_ms,
             seat,
-            before: self.clients.add(index, visitor, number),
+            before,
             has_left: false,
         };
         self.parked[number as usize] = Some(poll);
@@ -295,9 +299,14 @@ impl Collector {
     }
 
     fn room(&mut self, room: &RoomKey) -> u32 {
-        if let Some(index) = self.index.get(room) {
-            return *index;
+        let last = self.rooms.get(self.last_room as usize).and_then(Option::as_ref);
+        if last.is_none_or(|last| last.room != *room) {
+            self.last_room = self.index.get(room).copied().unwrap_or_else(|| self.add_room(room));
         }
+        self.last_room
+    }
+
+    fn add_room(&mut self, room: &RoomKey) -> u32 {
         let queue = RoomQueue {
             room: room.clone(),
             hash: crate::nodes::room_hash(room),
@@ -345,13 +354,12 @@ impl Collector {
     /// Takes a poll out of the list of its client's; gives back whether it was the last one.
     fn unlink(&mut self, number: u32, poll: &ParkedPoll) -> bool {
         let (room, user, device) = (poll.room, poll.visitor.user, poll.visitor.device);
-        let Some(last) = self.clients.last(room, user, device).filter(|_| !poll.has_left) else {
+        if poll.has_left {
             return true;
-        };
-        if last == number {
-            self.clients.set_last(room, user, device, poll.before);
-            return poll.before.is_none();
         }
+        let Some(last) = self.clients.end(room, user, device, (number, poll.before)) else {
+            return poll.before.is_none();
+        };
         // A client has few polls at a time: the limit for one user is 20 by default.
         let mut at = last;
         while let Some(later) = self.parked[at as usize].as_mut() {

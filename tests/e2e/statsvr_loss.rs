@@ -46,7 +46,7 @@ impl Crowd {
             let visitor =
                 Visitor { user, device: DeviceHash::new(None), id: Some(id), role: room::Role::Viewer };
             let collector = &mut self.collectors[viewer as usize % 2];
-            self.parked.push(collector.parked(&room(), &visitor, None, viewer as u32, now_ms));
+            self.parked.push(collector.parked(&room(), visitor, None, viewer as u32, now_ms));
         }
     }
 

@@ -24,6 +24,9 @@ const CHUNK_URGENT: usize = 512;
 /// Other polls answered, and timers looked at, between two chunks of those that are urgent.
 const CHUNK_ASIDE: usize = 16;
 
+/// Answers for which the clock is read once, for the metrics: at 5 to 15 µs each, less than their buckets can tell apart.
+const PER_CLOCK: usize = 8;
+
 /// How old the counts in the metrics may be.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -149,7 +152,7 @@ impl Worker {
             return; // They were woken as urgent ones.
         }
         let mut slots = self.slots.borrow_mut();
-        let mut answered = 0;
+        let (mut answered, mut at_us) = (0, 0);
         let count = most.min(waking.len());
         room.count_spread(count);
         for (slot, generation) in waking.drain(..count) {
@@ -171,7 +174,10 @@ impl Worker {
                 let newest = accepted.priority.max(accepted.normal);
                 room.accepted_at_us.set(room.accepted_at_us.get().max(newest));
             }
-            self.settle(&mut slots, slot, answer);
+            if answered % PER_CLOCK == 0 {
+                at_us = now_us();
+            }
+            self.settle(&mut slots, slot, answer, at_us);
             self.tally.outcome(if drain_step.is_some() { "drained" } else { "woken" });
             answered += 1;
         }
@@ -183,11 +189,12 @@ impl Worker {
         }
     }
 
-    /// Gives a parked poll its answer, or lets it read what belongs to it from the store.
-    fn settle(&self, slots: &mut Slots, slot: u32, answer: Option<Answer>) {
+    /// Gives a parked poll its answer, or lets it read what belongs to it from the store. It is about `at_us` (Unix
+    /// microseconds).
+    fn settle(&self, slots: &mut Slots, slot: u32, answer: Option<Answer>, at_us: u64) {
         match answer {
             None => slots.catch_up(slot),
-            Some(answer) if slots.answer(slot, &answer) => self.tally.sent(&answer, Some(now_us())),
+            Some(answer) if slots.answer(slot, &answer) => self.tally.sent(&answer, Some(at_us)),
             Some(_) => {}
         }
     }
@@ -225,7 +232,7 @@ impl Worker {
             }
             let terms = self.room_terms(&room.room).of(parked.limit, parked.form, None);
             let answer = room.recent.answer(&snapshot, &parked.waiting, decision, &terms, now_ms);
-            self.settle(&mut slots, slot, answer);
+            self.settle(&mut slots, slot, answer, now_us());
             self.tally.outcome(if decision == Decision::Answer { "woken" } else { "timeout" });
             self.set_waiting(&room, room.waiting.get() - 1);
         }

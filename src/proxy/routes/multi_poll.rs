@@ -113,7 +113,7 @@ async fn begin(session: &Session, key: RoomKey, ask: Ask, visitor: &Visitor) -> 
         return Ok(LegState::Answered(answer));
     }
     // From here on, before the store is read: a leave meanwhile is later than this poll.
-    let present = presence.park(&key, visitor, &follower);
+    let present = presence.park(&key, visitor.clone(), &follower);
     match settle(&mut follower, &key, &ask, started).await {
         Ok(Started::Answer(answer)) => {
             present.answered();

@@ -1,7 +1,7 @@
 //! Which polls of each client are parked on this thread.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     hash::{BuildHasherDefault, Hasher},
 };
 
@@ -51,17 +51,29 @@ impl Clients {
         self.0.insert((room, visitor.user, visitor.device), number)
     }
 
-    /// The poll that the client parked last.
-    pub(super) fn last(&self, room: u32, user: UserHash, device: DeviceHash) -> Option<u32> {
-        self.0.get(&(room, user, device)).copied()
+    /// A poll of the client is over. If it was the last that the client parked, the one before takes its place; otherwise
+    /// gives back the last one, by which the list is to be found that the poll must be taken out of.
+    pub(super) fn end(
+        &mut self,
+        room: u32,
+        user: UserHash,
+        device: DeviceHash,
+        (number, before): (u32, Option<u32>),
+    ) -> Option<u32> {
+        let Entry::Occupied(mut last) = self.0.entry((room, user, device)) else { return None };
+        if *last.get() != number {
+            return Some(*last.get());
+        }
+        match before {
+            Some(before) => drop(last.insert(before)),
+            None => drop(last.remove()),
+        }
+        None
     }
 
-    /// From now on another poll, or none, is the one that the client parked last.
-    pub(super) fn set_last(&mut self, room: u32, user: UserHash, device: DeviceHash, number: Option<u32>) {
-        match number {
-            Some(number) => drop(self.0.insert((room, user, device), number)),
-            None => drop(self.0.remove(&(room, user, device))),
-        }
+    /// Nothing of the client's is parked any more; gives back the poll that it parked last.
+    pub(super) fn forget(&mut self, room: u32, user: UserHash, device: DeviceHash) -> Option<u32> {
+        self.0.remove(&(room, user, device))
     }
 
     pub(super) fn has_client(&self, room: u32, user: UserHash, device: DeviceHash) -> bool {

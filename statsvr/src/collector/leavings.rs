@@ -105,8 +105,7 @@ impl Collector {
     /// All that a client has parked here proves nothing any more.
     fn leave_polls(&mut self, index: u32, user: UserHash, device: DeviceHash) {
         // A client's polls are a list, the newest first.
-        let mut next = self.clients.last(index, user, device);
-        self.clients.set_last(index, user, device, None);
+        let mut next = self.clients.forget(index, user, device);
         while let Some(number) = next {
             let Some(poll) = self.parked[number as usize].as_mut() else { break };
             poll.has_left = true;

@@ -142,7 +142,7 @@ fn parked_poll_is_in_time_for_the_shortest_window() {
     let settings = StatsSettings { window: Duration::from_secs(1), ..StatsSettings::default() };
     let sandbox = Sandbox::new(1, settings);
     let mut collectors = [sandbox.collector()];
-    let parked = collectors[0].parked(&room("r"), &visitor(1, 1), None, 0, sandbox.now_ms());
+    let parked = collectors[0].parked(&room("r"), visitor(1, 1), None, 0, sandbox.now_ms());
     sandbox.wait(1_200, &mut collectors);
     for _ in 0..400 {
         sandbox.wait(50, &mut collectors);
@@ -155,7 +155,7 @@ fn parked_poll_is_in_time_for_the_shortest_window() {
 fn parked_poll_keeps_its_user_online() {
     let sandbox = Sandbox::new(1, StatsSettings::default());
     let mut collectors = [sandbox.collector()];
-    let parked = collectors[0].parked(&room("r"), &visitor(1, 1), None, 0, sandbox.now_ms());
+    let parked = collectors[0].parked(&room("r"), visitor(1, 1), None, 0, sandbox.now_ms());
     sandbox.wait(1_200, &mut collectors);
     assert_eq!(sandbox.seen("r"), (1, 1));
     sandbox.wait(120_000, &mut collectors);
@@ -172,7 +172,7 @@ fn parked_poll_keeps_its_user_online() {
 fn parked_poll_is_told_after_a_second_and_then_every_third_of_the_window() {
     let sandbox = Sandbox::new(1, StatsSettings::default());
     let mut collector = sandbox.collector();
-    let poll = collector.parked(&room("r"), &visitor(1, 1), None, 0, sandbox.now_ms());
+    let poll = collector.parked(&room("r"), visitor(1, 1), None, 0, sandbox.now_ms());
     let mut told_after_ms = Vec::new();
     for _ in 0..700 {
         sandbox.hand.fetch_add(50, Ordering::Relaxed);
@@ -193,7 +193,7 @@ fn parked_poll_is_told_after_a_second_and_then_every_third_of_the_window() {
 async fn names_come_by_themselves_and_when_asked_for() {
     let sandbox = Sandbox::new(1, StatsSettings::default());
     let mut collectors = [sandbox.collector()];
-    let parked = collectors[0].parked(&room("r"), &visitor(1, 1), None, 0, sandbox.now_ms());
+    let parked = collectors[0].parked(&room("r"), visitor(1, 1), None, 0, sandbox.now_ms());
     sandbox.wait(1_200, &mut collectors);
     let page = sandbox.stats.viewers(&room("r"), None, 10).await.unwrap();
     assert_eq!((page.viewers[0].user.as_str(), page.viewers[0].joined_at_ms), ("u1", Some(START_MS)));
@@ -247,17 +247,17 @@ fn what_makes_a_batch_is_sent_early_and_polls_that_are_over_are_forgotten() {
     let sandbox = Sandbox::new(1, StatsSettings::default());
     let mut collector = sandbox.collector();
     let later_ms = sandbox.now_ms() + 1;
-    let stays = collector.parked(&room("r"), &visitor(0, 1), None, 0, sandbox.now_ms());
+    let stays = collector.parked(&room("r"), visitor(0, 1), None, 0, sandbox.now_ms());
     for user in 1..BATCH_BEATS as u64 {
         assert!(!collector.is_due(later_ms), "{user} beats wait");
-        let poll = collector.parked(&room("r"), &visitor(user, 1), None, 0, sandbox.now_ms());
+        let poll = collector.parked(&room("r"), visitor(user, 1), None, 0, sandbox.now_ms());
         collector.answered(poll, later_ms);
     }
     assert!(collector.is_due(later_ms));
     sandbox.deliver(&mut collector);
     assert!(!collector.is_due(later_ms) && collector.num_waiting == 0);
     collector.answered(stays, later_ms);
-    collector.parked(&room("r"), &visitor(0, 1), None, 0, later_ms);
+    collector.parked(&room("r"), visitor(0, 1), None, 0, later_ms);
     assert_eq!(collector.told_once.len(), 1, "none that are over");
 }
 
@@ -297,13 +297,8 @@ fn cluster_run(seed: u64) {
             match parked.remove(&(user, device)) {
                 None if left.contains(&(user, device)) => {}
                 None => {
-                    let poll = collectors[core].parked(
-                        &room("r"),
-                        &visitor(user, device),
-                        None,
-                        0,
-                        sandbox.now_ms(),
-                    );
+                    let poll =
+                        collectors[core].parked(&room("r"), visitor(user, device), None, 0, sandbox.now_ms());
                     parked.insert((user, device), (core, poll));
                 }
                 Some((core, poll)) if left.insert((user, device)) && rng.random_bool(0.5) => {

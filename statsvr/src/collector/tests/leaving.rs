@@ -7,8 +7,8 @@ fn close_and_leave_take_effect_at_once() {
     let sandbox = Sandbox::new(1, StatsSettings::default());
     let mut collectors = [sandbox.collector()];
     let now_ms = sandbox.now_ms();
-    let closes = collectors[0].parked(&room("r"), &visitor(1, 1), None, 0, now_ms);
-    let leaves = collectors[0].parked(&room("r"), &visitor(2, 1), None, 0, now_ms);
+    let closes = collectors[0].parked(&room("r"), visitor(1, 1), None, 0, now_ms);
+    let leaves = collectors[0].parked(&room("r"), visitor(2, 1), None, 0, now_ms);
     collectors[0].seen(&room("r"), &visitor(2, 2), None, now_ms);
     sandbox.wait(1_200, &mut collectors);
     assert_eq!(sandbox.seen("r"), (2, 3));
@@ -17,7 +17,7 @@ fn close_and_leave_take_effect_at_once() {
     collectors[0].ended(leaves);
     sandbox.wait(100, &mut collectors);
     assert_eq!(sandbox.seen("r"), (1, 1), "the second device is still there");
-    let back = collectors[0].parked(&room("r"), &visitor(1, 1), None, 0, sandbox.now_ms());
+    let back = collectors[0].parked(&room("r"), visitor(1, 1), None, 0, sandbox.now_ms());
     sandbox.wait(1_200, &mut collectors);
     assert_eq!(sandbox.seen("r"), (2, 2));
     collectors[0].ended(back);
@@ -29,9 +29,9 @@ fn client_with_another_poll_on_any_thread_stays() {
     let mut collectors = [sandbox.collector(), sandbox.collector()];
     let now_ms = sandbox.now_ms();
     let [one, two] =
-        [0, 0].map(|core: usize| collectors[core].parked(&room("r"), &visitor(1, 1), None, 0, now_ms));
-    let three = collectors[1].parked(&room("r"), &visitor(1, 1), None, 0, now_ms);
-    let alone = collectors[0].parked(&room("r"), &visitor(2, 1), None, 0, now_ms);
+        [0, 0].map(|core: usize| collectors[core].parked(&room("r"), visitor(1, 1), None, 0, now_ms));
+    let three = collectors[1].parked(&room("r"), visitor(1, 1), None, 0, now_ms);
+    let alone = collectors[0].parked(&room("r"), visitor(2, 1), None, 0, now_ms);
     sandbox.wait(1_200, &mut collectors);
     for (core, parked, left) in [(0, one, 2), (0, two, 2), (1, three, 1), (0, alone, 0)] {
         collectors[core].closed(parked, sandbox.now_ms());
@@ -48,13 +48,13 @@ fn client_with_another_poll_on_any_thread_stays() {
 fn leave_and_poll_of_one_client_at_once_on_two_threads_hide_it_for_two_seconds_at_most() {
     let sandbox = Sandbox::new(1, StatsSettings::default());
     let mut collectors = [sandbox.collector(), sandbox.collector()];
-    let early = collectors[0].parked(&room("r"), &visitor(1, 1), None, 0, sandbox.now_ms());
+    let early = collectors[0].parked(&room("r"), visitor(1, 1), None, 0, sandbox.now_ms());
     sandbox.wait(3_000, &mut collectors);
     collectors[0].left(&room("r"), &visitor(1, 1), sandbox.now_ms());
     collectors[0].ended(early);
-    let poll = collectors[1].parked(&room("r"), &visitor(1, 1), None, 0, sandbox.now_ms());
+    let poll = collectors[1].parked(&room("r"), visitor(1, 1), None, 0, sandbox.now_ms());
     // Another poll comes to its place meanwhile, and is not told of for the first one.
-    let brief = collectors[1].parked(&room("r"), &visitor(2, 1), None, 0, sandbox.now_ms());
+    let brief = collectors[1].parked(&room("r"), visitor(2, 1), None, 0, sandbox.now_ms());
     collectors[1].ended(brief);
     sandbox.wait(2_100, &mut collectors);
     assert_eq!(sandbox.seen("r"), (2, 2), "the other one for a window");
@@ -69,8 +69,8 @@ fn polls_of_who_has_left_are_found_and_prove_nothing() {
     let mut collectors = [sandbox.collector()];
     let now_ms = sandbox.now_ms();
     let [first, second, third] =
-        [1, 2, 3].map(|seat| collectors[0].parked(&room("r"), &visitor(1, 1), None, seat, now_ms));
-    let other = collectors[0].parked(&room("r"), &visitor(1, 2), None, 9, now_ms);
+        [1, 2, 3].map(|seat| collectors[0].parked(&room("r"), visitor(1, 1), None, seat, now_ms));
+    let other = collectors[0].parked(&room("r"), visitor(1, 2), None, 9, now_ms);
     // One from the middle of the client's list.
     collectors[0].answered(second, now_ms);
     sandbox.wait(1_200, &mut collectors);
@@ -92,7 +92,7 @@ fn poll_that_is_answered_while_its_client_leaves_elsewhere_proves_nothing() {
     for later_ms in [0, 1, 40] {
         let sandbox = Sandbox::new(1, StatsSettings::default());
         let mut collectors = [sandbox.collector(), sandbox.collector()];
-        let poll = collectors[0].parked(&room("r"), &visitor(1, 1), None, 7, sandbox.now_ms());
+        let poll = collectors[0].parked(&room("r"), visitor(1, 1), None, 7, sandbox.now_ms());
         sandbox.wait(5_000, &mut collectors);
         assert_eq!(sandbox.seen("r"), (1, 1));
         collectors[1].left(&room("r"), &visitor(1, 1), sandbox.now_ms());
@@ -132,7 +132,7 @@ fn what_is_begun_after_a_leave_counts_on_any_thread() {
         let mut collectors = [sandbox.collector(), sandbox.collector()];
         collectors[0].seen(&room("r"), &visitor(1, 1), None, sandbox.now_ms());
         collectors[1].left(&room("r"), &visitor(1, 1), sandbox.now_ms());
-        let back = collectors[core].parked(&room("r"), &visitor(1, 1), None, 7, sandbox.now_ms());
+        let back = collectors[core].parked(&room("r"), visitor(1, 1), None, 7, sandbox.now_ms());
         sandbox.wait(2_100, &mut collectors);
         assert_eq!(sandbox.seen("r"), (1, 1));
         assert!(collectors[core].take_ended().is_empty());
