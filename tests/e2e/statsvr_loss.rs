@@ -113,6 +113,11 @@ async fn killed_statsvr_of_two_changes_no_count() {
     crowd.watch(2 * WINDOW, off).await;
     let revived = stopped.start().await;
     crowd.watch(2 * WINDOW, off).await;
+    // Two intervals of history have ended since the crowd was whole, and a second more for the last one's point.
+    let from_ms = whole_ms.next_multiple_of(10_000);
+    while stats.clock().now_ms() < from_ms + 21_000 {
+        crowd.watch(TICK_EVERY, off).await;
+    }
     assert_eq!(crowd.num_users(), VIEWERS);
 
     let standing = stats.standing(&room()).await.unwrap();
@@ -120,7 +125,7 @@ async fn killed_statsvr_of_two_changes_no_count() {
     assert_eq!(standing.peak_num_users, VIEWERS);
     // Every interval since the crowd was whole has its point.
     let now_ms = stats.clock().now_ms();
-    let (from_ms, to_ms) = (whole_ms.next_multiple_of(10_000), now_ms - now_ms % 10_000);
+    let to_ms = now_ms - now_ms % 10_000;
     let range = SeriesRange { from_ms, to_ms, step: Step::TenSeconds };
     let series = stats.series(&room(), range).await.unwrap();
     let starts: Vec<u64> = series.points.iter().map(|point| point.t_ms).collect();
