@@ -1,19 +1,16 @@
 //! The service's clock.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{SystemTime, UNIX_EPOCH},
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// Unix milliseconds that never fall: the time of day when the clock was made, and what has passed since.
 ///
-/// It is read twice a delivery, so it is the kernel's coarse clock, which is 1 to 10 ms behind: a tick of the timer, 4 ms on
-/// most systems. Presence is told in steps of 500 ms.
+/// It is read twice a delivery, so it is the kernel's coarse clock, which is behind by up to a tick of the timer: 4 ms on most
+/// systems, 10 ms at most. Presence is told in steps of 500 ms.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
@@ -27,9 +24,10 @@ impl Clock {
     /// The machine's clock.
     #[must_use]
     pub fn system() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let start_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        Self(Source::System { start: coarse_now(), start_ms })
+        // Both of the same tick, but for the tick that may begin between them.
+        let (start, since) = (coarse_now(), clock_gettime(ClockId::RealtimeCoarse));
+        let start_ms = since.tv_sec.saturating_mul(1_000).saturating_add(since.tv_nsec / 1_000_000);
+        Self(Source::System { start, start_ms: u64::try_from(start_ms).unwrap_or(0) })
     }
 
     /// A clock that stands still until the other part is set: for tests and benchmarks.
@@ -60,6 +58,8 @@ fn coarse_now() -> Timespec {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{SystemTime, UNIX_EPOCH};
+
     use super::*;
 
     #[test]
@@ -68,7 +68,7 @@ mod tests {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
             u64::try_from(since.as_millis()).unwrap()
         };
-        // The steps of the coarse clock: at the beginning, and now.
+        // The step of the coarse clock, and one more that may have begun while it was made.
         let step_ms = 2 * 10;
         let clock = Clock::system();
         let began = time_of_day_ms();

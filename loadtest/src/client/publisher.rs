@@ -157,11 +157,12 @@ impl Publisher {
         self.feeds.iter().map(|feed| feed.late).sum()
     }
 
-    /// Gives a message to the sender of its list who has least to do.
+    /// Gives a message to the sender of its list who has least to do; they take turns where several have nothing, so that no
+    /// connection idles until the server closes it.
     fn add(&mut self, list: List, due: Instant, peer: &dyn Peer) -> Result<()> {
         let due_us = u64::try_from(due.duration_since(self.began).as_micros()).unwrap_or(u64::MAX);
         let feeds = self.feeds.iter_mut().filter(|feed| feed.list == list);
-        let feed = feeds.min_by_key(|feed| feed.load()).expect("every list has a sender");
+        let feed = feeds.min_by_key(|feed| (feed.load(), feed.sent)).expect("every list has a sender");
         ensure!(
             feed.waiting.len() < WAITING_MAX,
             "the server acknowledges sends so slowly that {WAITING_MAX} wait"

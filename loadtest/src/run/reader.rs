@@ -38,7 +38,7 @@ impl Place {
         let is_first = !self.is_known || starts_over;
         for list in List::ALL {
             let at = list.index();
-            self.take_gap(answer, list, is_first, facts);
+            self.take_gap(answer, list, is_first, room, facts);
             for stretch in &answer.stretches[at] {
                 if self.next[at] == 0 {
                     // The first answer shows where the list stood; a later one, where it began.
@@ -54,7 +54,7 @@ impl Place {
         self.is_known = true;
     }
 
-    fn take_gap(&mut self, answer: &Answer, list: List, is_first: bool, facts: &mut Facts) {
+    fn take_gap(&mut self, answer: &Answer, list: List, is_first: bool, room: u32, facts: &mut Facts) {
         let Some(gap) = &answer.gap else { return };
         let (first, missed) = gap.of(list);
         if missed == 0 {
@@ -70,6 +70,10 @@ impl Place {
         if first == 0 || first != begins_at || !follows || is_first {
             facts.oddities.gap_arithmetic += 1;
             return;
+        }
+        if self.next[at] == 0 {
+            // It began with messages that it missed: nothing but what others saw tells whether those were the first.
+            *facts.room(room)[at].starts.entry(first).or_default() += 1;
         }
         facts.skipped[at] += missed;
         facts.spanned[at] += missed;

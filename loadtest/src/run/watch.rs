@@ -35,14 +35,15 @@ const NUMBERS_BYTES_MAX: u64 = 64 << 10;
 const NAP: Duration = Duration::from_millis(50);
 
 /// Counters of the last second, to tell what happened since.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Before {
     own_cpu_s: f64,
     tree_cpu_s: Option<f64>,
-    metrics: Metrics,
+    /// Of each server, when it last told them.
+    metrics: Vec<Metrics>,
 }
 
-/// What metrics tell, summed over servers.
+/// What metrics tell, of one server or of several.
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
 struct Metrics {
     cpu_s: Option<f64>,
@@ -111,31 +112,32 @@ fn look(plan: &RunPlan, before: &mut Before) -> Sample {
 }
 
 fn look_at_server(plan: &RunPlan, before: &mut Before) -> ServerSample {
-    let mut metrics = Metrics::default();
-    for target in &plan.ops {
-        if let Some(text) = scrape(target) {
-            metrics.add(&text);
-        }
+    let (mut metrics, mut risen) = (Metrics::default(), Metrics::default());
+    before.metrics.resize(plan.ops.len(), Metrics::default());
+    for (target, then) in plan.ops.iter().zip(&mut before.metrics) {
+        // What a server counts while it does not tell is told with its next numbers.
+        let Some(now) = scrape(target).map(|text| Metrics::of(&text)) else { continue };
+        metrics.add(&now);
+        risen.add(&now.risen_since(then));
+        *then = now;
     }
     let tree_cpu_s = plan.server_pid.and_then(|pid| Tree::of(pid).cpu().ok()).map(|cpu| cpu.as_secs_f64());
     // Resident rather than proportional: the latter walks all pages under a lock that the server wants, too.
     let resident = plan.server_pid.and_then(|pid| resident_bytes(&format!("/proc/{pid}/statm")));
     let since = |now: Option<f64>, then: Option<f64>| now.zip(then).map(|(now, then)| (now - then).max(0.0));
     let count = |value: Option<f64>| value.map(|value| value as u64);
-    let then = before.metrics;
     let sample = ServerSample {
-        cpu_s: since(tree_cpu_s, before.tree_cpu_s).or_else(|| since(metrics.cpu_s, then.cpu_s)),
+        cpu_s: since(tree_cpu_s, before.tree_cpu_s).or(risen.cpu_s),
         memory_bytes: resident.or(count(metrics.memory_bytes)),
         parked_polls: count(metrics.parked_polls),
         connections: count(metrics.connections),
-        polls: count(since(metrics.polls, then.polls)),
-        requests_saved: count(since(metrics.requests_saved, then.requests_saved)),
+        polls: count(risen.polls),
+        requests_saved: count(risen.requests_saved),
         online_users: count(metrics.online_users),
         pressure_step: count(metrics.pressure_step),
         priority_gap: count(metrics.priority_gap),
     };
     before.tree_cpu_s = tree_cpu_s;
-    before.metrics = metrics;
     sample
 }
 
@@ -170,28 +172,60 @@ fn scrape(target: &Target) -> Option<String> {
 }
 
 impl Metrics {
-    /// Adds those of a server.
-    fn add(&mut self, text: &str) {
+    /// Those of one server, its series added up.
+    fn of(text: &str) -> Self {
+        let mut metrics = Self::default();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let Some((series, value)) = line.rsplit_once(' ') else { continue };
             let Ok(value) = value.parse::<f64>() else { continue };
             let name = series.split('{').next().unwrap_or(series);
             let field = match name {
-                "process_cpu_seconds_total" => &mut self.cpu_s,
-                "process_resident_memory_bytes" => &mut self.memory_bytes,
-                "bigroom_parked_polls" => &mut self.parked_polls,
-                "bigroom_connections" => &mut self.connections,
-                "bigroom_polls_total" => &mut self.polls,
-                "bigroom_requests_saved_total" => &mut self.requests_saved,
-                "bigroom_online_users" => &mut self.online_users,
-                "bigroom_priority_gap_total" => &mut self.priority_gap,
-                "bigroom_pressure_step" => {
-                    self.pressure_step = Some(self.pressure_step.unwrap_or(0.0).max(value));
-                    continue;
-                }
+                "process_cpu_seconds_total" => &mut metrics.cpu_s,
+                "process_resident_memory_bytes" => &mut metrics.memory_bytes,
+                "bigroom_parked_polls" => &mut metrics.parked_polls,
+                "bigroom_connections" => &mut metrics.connections,
+                "bigroom_polls_total" => &mut metrics.polls,
+                "bigroom_requests_saved_total" => &mut metrics.requests_saved,
+                "bigroom_online_users" => &mut metrics.online_users,
+                "bigroom_priority_gap_total" => &mut metrics.priority_gap,
+                "bigroom_pressure_step" => &mut metrics.pressure_step,
                 _ => continue,
             };
             *field = Some(field.unwrap_or(0.0) + value);
+        }
+        metrics
+    }
+
+    /// Adds those of another server. Each one tells who is online in the whole cluster, and has a pressure of its own.
+    fn add(&mut self, other: &Self) {
+        let fold = |sum: &mut Option<f64>, value: Option<f64>, how: fn(f64, f64) -> f64| {
+            if let Some(value) = value {
+                *sum = Some(sum.map_or(value, |sum| how(sum, value)));
+            }
+        };
+        let plus = |a, b| a + b;
+        fold(&mut self.cpu_s, other.cpu_s, plus);
+        fold(&mut self.memory_bytes, other.memory_bytes, plus);
+        fold(&mut self.parked_polls, other.parked_polls, plus);
+        fold(&mut self.connections, other.connections, plus);
+        fold(&mut self.polls, other.polls, plus);
+        fold(&mut self.requests_saved, other.requests_saved, plus);
+        fold(&mut self.priority_gap, other.priority_gap, plus);
+        fold(&mut self.online_users, other.online_users, f64::max);
+        fold(&mut self.pressure_step, other.pressure_step, f64::max);
+    }
+
+    /// What the counters rose by since `then`; all of it, if the server was started anew meanwhile.
+    fn risen_since(&self, then: &Self) -> Self {
+        let risen = |now: Option<f64>, then: Option<f64>| {
+            let (now, then) = now.zip(then)?;
+            Some(if now < then { now } else { now - then })
+        };
+        Self {
+            cpu_s: risen(self.cpu_s, then.cpu_s),
+            polls: risen(self.polls, then.polls),
+            requests_saved: risen(self.requests_saved, then.requests_saved),
+            ..Self::default()
         }
     }
 }
@@ -201,12 +235,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn series_of_a_metric_add_up() {
-        let mut metrics = Metrics::default();
-        let text = "# HELP x\nbigroom_polls_total{outcome=\"ready\"} 3\nbigroom_polls_total{outcome=\"woken\"} 4\nbigroom_pressure_step 1\nbigroom_polls_totality 9\nnonsense\n";
-        metrics.add(text);
-        metrics.add("bigroom_polls_total{outcome=\"ready\"} 10\nbigroom_pressure_step 0\n");
+    fn series_and_servers_add_up() {
+        let text = "# HELP x\nbigroom_polls_total{outcome=\"ready\"} 3\nbigroom_polls_total{outcome=\"woken\"} 4\nbigroom_pressure_step 1\nbigroom_polls_totality 9\nnonsense\nbigroom_online_users{sect=\"a\"} 5\nbigroom_online_users{sect=\"b\"} 2\n";
+        let mut metrics = Metrics::of(text);
+        assert_eq!((metrics.polls, metrics.online_users), (Some(7.0), Some(7.0)));
+        metrics.add(&Metrics::of("bigroom_polls_total{outcome=\"ready\"} 10\nbigroom_pressure_step 0\nbigroom_online_users{sect=\"a\"} 6\n"));
         assert_eq!((metrics.polls, metrics.pressure_step, metrics.cpu_s), (Some(17.0), Some(1.0), None));
+        assert_eq!(metrics.online_users, Some(7.0), "each server tells of the whole cluster");
+    }
+
+    #[test]
+    fn counters_rise_by_what_came_since() {
+        let polls = |polls| Metrics { polls, online_users: Some(9.0), ..Metrics::default() };
+        for (then, now, expect) in [
+            (Some(5.0), Some(8.0), Some(3.0)),
+            (Some(5.0), Some(2.0), Some(2.0)),
+            (None, Some(8.0), None),
+            (Some(5.0), None, None),
+        ] {
+            let risen = polls(now).risen_since(&polls(then));
+            assert_eq!((risen.polls, risen.online_users), (expect, None), "{then:?} {now:?}");
+        }
     }
 
     #[test]

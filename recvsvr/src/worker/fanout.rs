@@ -24,7 +24,8 @@ const CHUNK_URGENT: usize = 512;
 /// Other polls answered, and timers looked at, between two chunks of those that are urgent.
 const CHUNK_ASIDE: usize = 16;
 
-/// Answers for which the clock is read once, for the metrics: at 5 to 15 µs each, less than their buckets can tell apart.
+/// Polls of a chunk between two looks at the clock, for the metrics: a delivery counts as shorter than it was by what its answer
+/// and up to seven others took, mostly less than 0.1 ms.
 const PER_CLOCK: usize = 8;
 
 /// How old the counts in the metrics may be.
@@ -155,7 +156,10 @@ impl Worker {
         let (mut answered, mut at_us) = (0, 0);
         let count = most.min(waking.len());
         room.count_spread(count);
-        for (slot, generation) in waking.drain(..count) {
+        for (nth, (slot, generation)) in waking.drain(..count).enumerate() {
+            if nth % PER_CLOCK == 0 {
+                at_us = now_us();
+            }
             let Some(parked) = slots.parked(slot, generation) else { continue };
             let drain_step = self.next_drain_step();
             let decision = match parked.waiting.decide(&snapshot, now_ms) {
@@ -173,9 +177,6 @@ impl Worker {
                 let accepted = answer.accepted_at_us;
                 let newest = accepted.priority.max(accepted.normal);
                 room.accepted_at_us.set(room.accepted_at_us.get().max(newest));
-            }
-            if answered % PER_CLOCK == 0 {
-                at_us = now_us();
             }
             self.settle(&mut slots, slot, answer, at_us);
             self.tally.outcome(if drain_step.is_some() { "drained" } else { "woken" });

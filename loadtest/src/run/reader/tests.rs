@@ -84,6 +84,8 @@ fn reader_of_an_empty_list_tells_where_it_began() {
     assert_eq!(facts.room(0)[NORMAL].starts, [(3, 1)].into());
     let (_, mut facts) = super::tests::facts(&[answer(&[3], None), answer(&[4], None)]);
     assert!(facts.room(0)[NORMAL].starts.is_empty(), "a list that had messages says where it stood");
+    let (_, mut facts) = super::tests::facts(&[answer(&[], None), answer(&[9], Some((6, 3)))]);
+    assert_eq!(facts.room(0)[NORMAL].starts, [(6, 1)].into(), "what it was spared comes first");
 }
 
 #[test]
