@@ -5,6 +5,8 @@
 
 mod client;
 mod convert;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod server;
 
 pub use client::RemoteStatsvr;

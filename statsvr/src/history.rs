@@ -21,7 +21,7 @@
 mod answers;
 mod block;
 #[cfg(any(test, fuzzing))]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod keys;
 mod room;
 mod share;

@@ -30,6 +30,9 @@ mod level;
 mod metrics;
 mod nodes;
 mod reach;
+#[cfg(test)]
+#[path = "../../fuzz/replay.rs"]
+mod replay;
 mod roster;
 mod service;
 mod settings;
@@ -47,8 +50,6 @@ pub use beat::{Batch, Beat, Name, Run, Signal, SplitId, Taken};
 pub use clock::Clock;
 pub use collector::{Collector, CollectorSettings, Moment, Parked, TICK_EVERY, Visitor};
 pub use error::StatsError;
-#[cfg(any(test, fuzzing))]
-pub use history::fuzzing;
 pub use history::{
     Flushed, History, HistorySettings, Observation, Point, Series, SeriesRange, ShareError, Standing, Step,
 };
@@ -64,3 +65,10 @@ pub use stats::{Reached, Stats, VIEWERS_LIMIT_MAX, ViewersPage};
 pub use statsvr::Statsvr;
 pub use totals::{SectTotals, Totals};
 pub use unique::{EXACT_MAX, UniqueCount, UniqueError, UniqueViewers};
+
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing {
+    //! Fuzz targets of the statistics, for `fuzz/` and for the tests that repeat its corpora.
+
+    pub use crate::{grpc::fuzzing::stats_wire, history::fuzzing::kept};
+}

@@ -76,7 +76,8 @@ pub(crate) struct Judged {
 
 /// Rows whose figures belong to the statistics, which no peer has; they are measured elsewhere.
 pub(crate) const ROWS_ELSEWHERE: &str = "Rows 11 and 12, heartbeats a core and bytes an online user, are of the \
-                                         statistics alone: no peer has them, and they are not measured here.";
+                                         statistics alone: no peer has them. The example online_bench measures them \
+                                         (online.txt).";
 
 fn targets() -> Vec<Target> {
     use Against::{Contender, Nothing, Own, Scenario};

@@ -29,6 +29,16 @@ where
     fields.into_iter().map(TryInto::try_into).collect()
 }
 
+/// A number of people: far from overflow, whatever is added to it.
+fn people(count: u64) -> Result<u64, Malformed> {
+    Some(count).filter(|count| *count < 1 << 40).ok_or(Malformed("count"))
+}
+
+/// A sequence number, or a number of events: the same.
+fn number(number: u64, name: &'static str) -> Result<u64, Malformed> {
+    Some(number).filter(|number| *number < 1 << 62).ok_or(Malformed(name))
+}
+
 pub(super) fn status_of(error: &StatsError) -> Status {
     match error {
         StatsError::Unavailable(cause) => Status::unavailable(cause),
@@ -119,8 +129,7 @@ impl TryFrom<wire::HeartbeatRun> for Run {
         if names.iter().any(|name| SplitId::of(split.level, name.user) != split) {
             return Err(Malformed("names"));
         }
-        // Far from overflow, whatever is added to it.
-        let base = Some(run.base).filter(|base| *base < 1 << 62).ok_or(Malformed("base"))?;
+        let base = number(run.base, "base")?;
         Ok(Self { room: needed(run.room, "room")?, split, base, beats: beats(&run.beats, split)?, names })
     }
 }
@@ -145,7 +154,7 @@ impl TryFrom<wire::HeartbeatBatch> for Batch {
 
     fn try_from(batch: wire::HeartbeatBatch) -> Result<Self, Malformed> {
         let signal = |signal: wire::PrioritySignal| {
-            let message = Signal { seq: signal.seq, sent_at_ms: signal.sent_at_ms };
+            let message = Signal { seq: number(signal.seq, "seq")?, sent_at_ms: signal.sent_at_ms };
             Ok((needed(signal.room, "room")?, message))
         };
         Ok(Self {
@@ -202,9 +211,9 @@ impl TryFrom<wire::StatsReport> for Report {
         let counts = |counts: wire::SplitCounts| {
             let split = needed(counts.split, "split")?;
             let counts = SplitCounts {
-                num_users: counts.num_users,
-                num_clients: counts.num_clients,
-                joins: counts.joins,
+                num_users: people(counts.num_users)?,
+                num_clients: people(counts.num_clients)?,
+                joins: people(counts.joins)?,
                 has_all_names: counts.has_all_names,
             };
             Ok((split, counts))
@@ -273,11 +282,11 @@ impl TryFrom<wire::RoomSnapshot> for RoomSnapshot {
         let next = snapshot.next_level.map(|next| Ok((level(next.level)?, next.since_ms)));
         Ok(Self {
             room: needed(snapshot.room, "room")?,
-            num_users: snapshot.num_users,
-            num_clients: snapshot.num_clients,
+            num_users: people(snapshot.num_users)?,
+            num_clients: people(snapshot.num_clients)?,
             exact: snapshot.exact,
-            joins: snapshot.joins,
-            leaves: snapshot.leaves,
+            joins: number(snapshot.joins, "joins")?,
+            leaves: number(snapshot.leaves, "leaves")?,
             layout: Layout { level: level(snapshot.level)?, next: next.transpose()? },
             has_all_names: snapshot.has_all_names,
             standing: snapshot.standing.unwrap_or_default().into(),
@@ -377,7 +386,7 @@ impl TryFrom<wire::SplitReach> for SplitReach {
 
     fn try_from(reach: wire::SplitReach) -> Result<Self, Malformed> {
         let spread = Spread::from_counts(&reach.spread).ok_or(Malformed("spread"))?;
-        Ok(Self { num_users: reach.num_users, reached: reach.reached, spread })
+        Ok(Self { num_users: people(reach.num_users)?, reached: people(reach.reached)?, spread })
     }
 }
 

@@ -68,12 +68,9 @@ fn viewers(data: &[u8]) {
 }
 
 #[cfg(test)]
-#[path = "../../../fuzz/replay.rs"]
-mod replay;
-
-#[cfg(test)]
 mod tests {
-    use super::{kept, replay::replay};
+    use super::kept;
+    use crate::replay::replay;
 
     #[test]
     fn corpora_are_read_without_a_finding() {
