@@ -5,7 +5,7 @@
 //! - **A parked poll keeps its user online** by itself: it is told again long before the window is over. The first time is a
 //!   second after it was parked: a leave of the same client that another thread told within the same tick of the
 //!   window (500 ms) outdoes the poll's first beat, and hides the client until the next, for two seconds at most.
-//! - **Who leaves is offline at once:** a close while parked, or an explicit leave, is sent within 130 ms. A close counts
+//! - **Who leaves is offline at once:** a close while parked, or an explicit leave, is sent within 110 ms. A close counts
 //!   only if no other poll of that client is parked in this process. A leave wins over all that its client has begun before
 //!   it in this process, and loses against what begins later.
 //! - **Bounded.** As many beats as make a batch are sent early. While no statsvr answers, they wait up to

@@ -10,9 +10,8 @@ use room::Role;
 use super::{Collector, Visitor, told::Told};
 use crate::{DeviceHash, UserHash};
 
-/// How long a close waits for another thread of the process to say that the client is parked there, too (milliseconds): for
-/// its next tick ([`super::TICK_EVERY`]), 10 ms that this may be late, and 10 that the clock may be behind.
-const CLOSE_WAITS_MS: u64 = 70;
+/// How long a close waits for another thread of the process to say that the client is parked there, too (milliseconds).
+const CLOSE_WAITS_MS: u64 = 60;
 
 /// Most closings that are remembered for threads that have not looked yet; the oldest gives way, and its client counts as
 /// gone until a poll that is parked elsewhere is told of again.

@@ -27,7 +27,7 @@ impl Collector {
             && now_ms >= told_at_ms + TOLD_AGAIN_AFTER_MS
         {
             self.told_once.pop_front();
-            // Its place may be another poll's by now, which has an entry of its own unless it was parked in the same step of the clock.
+            // Its place may be another poll's by now, which has an entry of its own unless it was parked in the same millisecond.
             let poll = self.parked[number as usize].as_mut();
             if let Some(poll) = poll.filter(|poll| !poll.has_left && poll.told_at_ms == told_at_ms) {
                 poll.told_at_ms = now_ms;
