@@ -188,6 +188,17 @@ mod tests {
         }
     }
 
+    /// A reader that was served at 7 ms.
+    fn place() -> Place {
+        Place {
+            epoch: Epoch(1),
+            seen: PerList::default(),
+            served_at_ms: 7,
+            restarted: false,
+            wants_kept: false,
+        }
+    }
+
     fn slice(count: usize, up_to_date: bool) -> Slice {
         let part = Part { from: Seq(1), count };
         Slice {
@@ -200,14 +211,7 @@ mod tests {
 
     #[test]
     fn pace_tells_when_to_come_back() {
-        let place = Place {
-            epoch: Epoch(1),
-            seen: PerList::default(),
-            served_at_ms: 7,
-            restarted: false,
-            wants_kept: false,
-        };
-        let free = Waiting { place, eligible_at_ms: 0, deadline_ms: 0 };
+        let free = Waiting { place: place(), eligible_at_ms: 0, deadline_ms: 0 };
         let held = Waiting { eligible_at_ms: 10_320, ..free };
         for (waiting, slice, decision, drain, expect) in [
             (free, slice(2, true), Decision::Answer, None, (1_000, Served::Now)),
@@ -229,14 +233,7 @@ mod tests {
 
     #[test]
     fn server_that_waits_calls_back_at_once() {
-        let place = Place {
-            epoch: Epoch(1),
-            seen: PerList::default(),
-            served_at_ms: 7,
-            restarted: false,
-            wants_kept: false,
-        };
-        let held = Waiting { place, eligible_at_ms: 10_320, deadline_ms: 40_000 };
+        let held = Waiting { place: place(), eligible_at_ms: 10_320, deadline_ms: 40_000 };
         let free = Waiting { eligible_at_ms: 0, ..held };
         let over = Waiting { deadline_ms: 10_000, ..held };
         for (waiting, slice, decision, expect) in [

@@ -73,8 +73,8 @@ pub fn stats_wire(data: &[u8]) {
     }
 }
 
-/// What `data` says, if it says something: the same once it was written and read again. Bytes are compared, as a share of a
-/// number that is none is not equal to itself.
+/// What `data` says, if it says something: the same once it was written and read again. Bytes are compared, because a NaN is not
+/// equal to itself.
 fn understood<W: Message + Default, T: Debug>(
     data: &[u8],
     to_wire: impl Fn(&T) -> W,
