@@ -231,6 +231,8 @@ fn scenarios<'a>(
     if args.wants(Chapter::Queries) {
         scenarios.extend(queries::scenarios(stage, &ours));
     }
+    scenarios.retain(|scenario| args.wants_scenario(&scenario.name));
+    ensure!(!scenarios.is_empty(), "no scenario of these chapters has {:?} in its name", args.scenario);
     scenarios.retain(|scenario| {
         let fits = scenario.files() <= stage.files;
         if !fits {

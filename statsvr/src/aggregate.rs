@@ -1,9 +1,6 @@
 //! Adds up the splits of rooms: once a second, apart from beats and questions.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use room::RoomKey;
 
@@ -26,9 +23,13 @@ const FORGOTTEN_AFTER_MS: u64 = 10_000;
 const SAYS_AGAIN_MS: u64 = 8_000;
 
 /// The latest word of a node on a room.
+#[derive(Default)]
 struct Word {
     at_ms: u64,
-    splits: HashMap<SplitId, Counted>,
+    /// Number of the report that it was in: it holds until the node's next one.
+    report: u64,
+    /// Ascending by split, each once.
+    splits: Vec<(SplitId, Counted)>,
 }
 
 struct Counted {
@@ -37,9 +38,46 @@ struct Counted {
     new_joins: u64,
 }
 
+impl Counted {
+    fn take(&mut self, counts: SplitCounts) {
+        let before = self.counts.joins;
+        // Fewer than before: the split began anew.
+        self.new_joins += if counts.joins >= before { counts.joins - before } else { counts.joins };
+        self.counts = counts;
+    }
+}
+
+impl Word {
+    /// Takes what the node counts now, in place of what it counted before.
+    fn take(&mut self, mut splits: Vec<(SplitId, SplitCounts)>) {
+        let are_known = self.splits.iter().map(|(id, _)| id).eq(splits.iter().map(|(id, _)| id));
+        if !are_known {
+            splits.sort_unstable_by_key(|(id, _)| *id);
+            splits.dedup_by_key(|(id, _)| *id);
+            let mut before = std::mem::take(&mut self.splits).into_iter().peekable();
+            self.splits = splits
+                .iter()
+                .map(|(id, _)| {
+                    while before.next_if(|(known, _)| known < id).is_some() {}
+                    let known = before.next_if(|(known, _)| known == id);
+                    known.unwrap_or((*id, Counted { counts: SplitCounts::default(), new_joins: 0 }))
+                })
+                .collect();
+        }
+        self.splits.iter_mut().zip(splits).for_each(|((_, known), (_, counts))| known.take(counts));
+    }
+
+    fn split(&self, id: SplitId) -> Option<&Counted> {
+        let at = self.splits.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        Some(&self.splits[at].1)
+    }
+}
+
 /// A room that is being added up.
 #[derive(Default)]
 struct Room {
+    /// See [`room_hash`].
+    hash: u64,
     layout: Layout,
     words: HashMap<NodeId, Word>,
     joined: Vec<u64>,
@@ -107,39 +145,42 @@ pub(crate) struct Aggregator {
     is_alone: bool,
     history: Option<Arc<History>>,
     rooms: HashMap<RoomKey, Room>,
+    /// How many reports were taken, and the number of each node's latest one.
+    reports: (u64, HashMap<NodeId, u64>),
     /// The nodes of the latest round, and when they came to be these (Unix milliseconds).
     live: (Vec<NodeId>, u64),
 }
 
 impl Aggregator {
     pub(crate) fn new(node: NodeId, window_ms: u64, is_alone: bool, history: Option<Arc<History>>) -> Self {
-        Self { node, window_ms, is_alone, history, rooms: HashMap::new(), live: (Vec::new(), 0) }
+        Self {
+            node,
+            window_ms,
+            is_alone,
+            history,
+            rooms: HashMap::new(),
+            reports: (0, HashMap::new()),
+            live: (Vec::new(), 0),
+        }
     }
 
     /// Takes what a node counts.
     pub(crate) fn take(&mut self, report: Report, now_ms: u64) {
-        let mut said = HashSet::with_capacity(report.rooms.len());
-        for RoomReport { room: key, splits, mut joined } in report.rooms {
-            let room = self.rooms.entry(key.clone()).or_default();
+        let Report { node, rooms } = report;
+        self.reports.0 += 1;
+        let number = self.reports.0;
+        for RoomReport { room: key, splits, mut joined } in rooms {
+            let room = self.rooms.entry(key).or_insert_with_key(Room::new);
             joined.truncate(JOINED_MAX.saturating_sub(room.joined.len()));
             room.joined.append(&mut joined);
-            let mut before = room.words.remove(&report.node).map(|word| word.splits).unwrap_or_default();
-            let counted = splits.into_iter().map(|(id, counts)| {
-                let old = before.remove(&id);
-                let (joins, waiting) = old.map_or((0, 0), |old| (old.counts.joins, old.new_joins));
-                // Fewer than before: the split began anew.
-                let new = if counts.joins >= joins { counts.joins - joins } else { counts.joins };
-                (id, Counted { counts, new_joins: waiting + new })
-            });
-            let word = Word { at_ms: now_ms, splits: counted.collect() };
-            room.words.insert(report.node.clone(), word);
-            said.insert(key);
+            let word = match room.words.get_mut(&node) {
+                Some(word) => word,
+                None => room.words.entry(node.clone()).or_default(),
+            };
+            word.take(splits);
+            (word.at_ms, word.report) = (now_ms, number);
         }
-        for (key, room) in &mut self.rooms {
-            if !said.contains(key) {
-                room.words.remove(&report.node);
-            }
-        }
+        self.reports.1.insert(node, number);
     }
 
     /// Follows the layout that the node has decided on that speaks for the room, unless that is this one.
@@ -152,7 +193,7 @@ impl Aggregator {
         if !self.rooms.contains_key(&snapshot.room)
             && nodes.informed(&snapshot.room, now_ms).any(|node| node.id == self.node)
         {
-            self.rooms.insert(snapshot.room.clone(), Room::default());
+            self.rooms.insert(snapshot.room.clone(), Room::new(&snapshot.room));
         }
         if let Some(room) = self.rooms.get_mut(&snapshot.room) {
             room.layout = snapshot.layout;
@@ -171,12 +212,14 @@ impl Aggregator {
             self.live = (live, now_ms);
         }
         let says_again = !self.is_alone && now_ms < self.live.1 + SAYS_AGAIN_MS;
-        let Self { node, window_ms, is_alone, history, rooms, .. } = self;
+        let Self { node, window_ms, is_alone, history, rooms, reports: (_, reports), .. } = self;
+        // What a node that has gone said last counts no more: its second copy does.
+        reports.retain(|id, _| id == node || nodes.has(id));
         rooms.retain(|key, room| {
-            // What a node that has gone said last counts no more: its second copy does.
-            room.words.retain(|id, _| id == node || nodes.has(id));
+            room.words.retain(|id, word| reports.get(id) == Some(&word.report));
             let last_word_ms = room.words.values().map(|word| word.at_ms).max();
-            let [first, second] = nodes.owners(key, now_ms).map(|owner| owner.map(|owner| &owner.id));
+            let [first, second] =
+                nodes.owners_of(room.hash, now_ms).map(|owner| owner.map(|owner| &owner.id));
             let speaks = first == Some(node);
             if last_word_ms.is_none() || !(speaks || second == Some(node)) {
                 if room.said.take().is_some() && last_word_ms.is_none() {
@@ -188,7 +231,7 @@ impl Aggregator {
             let snapshot = room.add_up(&view, speaks, history.as_deref());
             if !speaks {
                 room.said = None;
-            } else if says_again || room.said.as_ref().is_none_or(|said| differs(said, &snapshot)) {
+            } else if says_again || room.said.as_ref().is_none_or(|said| said.differs(&snapshot)) {
                 let snapshot = Arc::new(snapshot);
                 room.said = Some(Arc::clone(&snapshot));
                 round.changed.push(snapshot);
@@ -206,11 +249,11 @@ impl Aggregator {
             return all;
         }
         for (key, room) in &mut self.rooms {
-            let is_own = nodes.informed(key, now_ms).any(|node| node.id == self.node);
+            let is_own = nodes.informed_of(room.hash, now_ms).any(|node| node.id == self.node);
             if !is_own || !history.is_loaded(key) {
                 continue;
             }
-            let others = nodes.informed(key, now_ms).filter(|node| node.id != self.node);
+            let others = nodes.informed_of(room.hash, now_ms).filter(|node| node.id != self.node);
             for (node, due) in room.told.due(key, others, now_ms) {
                 let due_to = all.entry(node).or_default();
                 if due_to.len() < max {
@@ -236,11 +279,6 @@ impl Aggregator {
     }
 }
 
-fn differs(before: &RoomSnapshot, now: &RoomSnapshot) -> bool {
-    let at_that_time = RoomSnapshot { as_of_ms: before.as_of_ms, ..now.clone() };
-    *before != at_that_time
-}
-
 /// What adding up depends on besides the room.
 struct View<'a> {
     nodes: &'a Nodes,
@@ -251,6 +289,10 @@ struct View<'a> {
 }
 
 impl Room {
+    fn new(key: &RoomKey) -> Self {
+        Self { hash: room_hash(key), ..Self::default() }
+    }
+
     fn add_up(&mut self, view: &View<'_>, decides: bool, history: Option<&History>) -> RoomSnapshot {
         let sum = self.sum(view, self.layout.level);
         let new_joins = sum.new_joins;
@@ -263,7 +305,7 @@ impl Room {
             }
         }
         for word in self.words.values_mut() {
-            word.splits.values_mut().for_each(|split| split.new_joins = 0);
+            word.splits.iter_mut().for_each(|(_, split)| split.new_joins = 0);
         }
         // Of a room that another node speaks for, these are what that one says.
         if decides || !self.is_followed {
@@ -303,10 +345,9 @@ impl Room {
     /// Adds up the splits of `level`, each as the node counts it that has the say.
     fn sum(&self, view: &View<'_>, level: u8) -> Sum {
         let mut sum = Sum { has_all_names: true, exact: true, is_whole: true, ..Sum::default() };
-        let hash = room_hash(view.key);
         for index in 0..1 << level {
             let id = SplitId { level, index };
-            let key = Placement::of_hash(hash, id);
+            let key = Placement::of_hash(self.hash, id);
             let Some(speaker) = view.nodes.speaker(key, view.window_ms, view.now_ms) else {
                 sum.exact = false;
                 continue;
@@ -314,7 +355,7 @@ impl Room {
             sum.exact &= speaker.is_warm(view.window_ms, view.now_ms) || view.is_alone;
             let word = self.words.get(&speaker.id);
             sum.is_whole &= word.is_some();
-            let Some(split) = word.and_then(|word| word.splits.get(&id)) else { continue };
+            let Some(split) = word.and_then(|word| word.split(id)) else { continue };
             sum.num_users += split.counts.num_users;
             sum.num_clients += split.counts.num_clients;
             sum.new_joins += split.new_joins;

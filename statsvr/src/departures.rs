@@ -46,7 +46,7 @@ impl Departures {
         while self.order.front().is_some_and(|(at_ms, _)| at_ms + KEPT_MS < now_ms) {
             self.forget_oldest();
         }
-        if self.order.is_empty() {
+        if self.order.is_empty() && self.order.capacity() > 0 {
             *self = Self::default();
         }
     }

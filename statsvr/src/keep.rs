@@ -4,7 +4,7 @@
 //!   yet, additions to its sets of viewers (or a whole set), and its summary if a peak or the session is new. A room's changes
 //!   are in one write, and a write has as many rooms as find place.
 //! - **Read** when a room is met for the first time: its summaries and sets of viewers, of all nodes, and those blocks that its
-//!   newest points continue. Older blocks are read by those who ask for them, and expire by themselves.
+//!   newest points continue; where there is no summary there is nothing else, and nothing else is looked for. Older blocks are read by those who ask for them, and expire by themselves.
 
 use std::sync::Arc;
 
@@ -119,11 +119,15 @@ impl Keep {
         let all = RecordRange::beginning_with(RecordFamily::RoomStats, &history::room_key(room));
         let found = self.read(all).await?;
         stored.damaged += found.damaged;
+        stored.has_summary = !found.records.is_empty() || found.damaged > 0;
         for record in found.records {
             match Summary::decode(&record.value) {
                 Some(summary) => stored.summary.merge(&summary),
                 None => stored.damaged += passed_over(room, &"the summary is damaged"),
             }
+        }
+        if !stored.has_summary {
+            return Ok(stored);
         }
         let session = history::session_key(room, stored.summary.session_ms);
         (stored.session, stored.damaged) = self.viewers(room, &session, stored.damaged).await?;

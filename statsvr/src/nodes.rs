@@ -83,6 +83,11 @@ impl Placement {
     pub(crate) fn of_hash(room: u64, split: SplitId) -> Self {
         Self(mix(room ^ u64::from(split.level) << 32 ^ u64::from(split.index)))
     }
+
+    /// The place of a room as a whole: who adds it up.
+    fn of_room(room: u64) -> Self {
+        Self::of_hash(room, SplitId { level: 0, index: 0 })
+    }
 }
 
 /// A room in 64 bits.
@@ -140,15 +145,25 @@ impl Nodes {
     /// The nodes that add up a room: the one that speaks for it, and the one that would be next.
     #[must_use]
     pub fn owners(&self, room: &RoomKey, now_ms: u64) -> [Option<&Node>; 2] {
-        let key = Placement::of(room, SplitId { level: 0, index: 0 });
+        self.owners_of(room_hash(room), now_ms)
+    }
+
+    /// The same for a room's [`room_hash`].
+    pub(crate) fn owners_of(&self, room: u64, now_ms: u64) -> [Option<&Node>; 2] {
+        let key = Placement::of_room(room);
         let settled = self.best_two(key, |node| now_ms.saturating_sub(node.since_ms) >= SETTLED_MS);
         if settled[0].is_some() { settled } else { self.keepers(key) }
     }
 
     /// The nodes that are told of a room: those that add it up, and those that will once they are settled. At most four.
     pub(crate) fn informed(&self, room: &RoomKey, now_ms: u64) -> impl Iterator<Item = &Node> {
-        let owners = self.owners(room, now_ms);
-        let next = self.keepers(Placement::of(room, SplitId { level: 0, index: 0 }));
+        self.informed_of(room_hash(room), now_ms)
+    }
+
+    /// The same for a room's [`room_hash`].
+    pub(crate) fn informed_of(&self, room: u64, now_ms: u64) -> impl Iterator<Item = &Node> {
+        let owners = self.owners_of(room, now_ms);
+        let next = self.keepers(Placement::of_room(room));
         let is_new = move |node: &&Node| !owners.into_iter().flatten().any(|owner| owner.id == node.id);
         owners.into_iter().flatten().chain(next.into_iter().flatten().filter(is_new))
     }

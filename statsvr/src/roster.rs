@@ -24,6 +24,8 @@ pub(crate) struct Member {
 #[derive(Default)]
 pub(crate) struct Roster {
     members: BTreeMap<UserId, Member>,
+    /// Bytes of their ids.
+    text_bytes: usize,
     ids: HashMap<UserHash, UserId>,
     /// Came online and are not named yet: when.
     unnamed: HashMap<UserHash, u64>,
@@ -84,7 +86,9 @@ impl Roster {
         };
         self.ids.insert(name.user, id.clone());
         let member = Member { user: name.user, role: name.role, joined_at_ms };
-        self.members.insert(id.clone(), member);
+        if self.members.insert(id.clone(), member).is_none() {
+            self.text_bytes += id.as_str().len();
+        }
     }
 
     /// The member of this hash.
@@ -114,25 +118,26 @@ impl Roster {
             }
         }
         let part = (self.members.len() / 32).max(64);
-        let looked_at: Vec<(UserId, Option<UserHash>)> = self
-            .after(self.swept.as_ref())
-            .take(part)
-            .map(|(id, member)| (id.clone(), Some(member.user).filter(|user| !is_online(*user))))
-            .collect();
-        self.swept = (looked_at.len() == part).then(|| looked_at.last().map(|(id, _)| id.clone())).flatten();
-        for (id, gone) in looked_at {
-            if let Some(user) = gone {
-                self.members.remove(&id);
-                self.ids.remove(&user);
+        let (mut gone, mut looked_at, mut last) = (Vec::new(), 0, None);
+        for (id, member) in self.after(self.swept.as_ref()).take(part) {
+            if !is_online(member.user) {
+                gone.push((id.clone(), member.user));
             }
+            looked_at += 1;
+            last = Some(id);
+        }
+        self.swept = last.filter(|_| looked_at == part).cloned();
+        for (id, user) in gone {
+            self.text_bytes -= id.as_str().len();
+            self.members.remove(&id);
+            self.ids.remove(&user);
         }
     }
 
     /// Bytes in memory (estimated: nodes and tables at their usual fill).
     pub(crate) fn bytes(&self) -> usize {
-        let text: usize = self.members.keys().map(|id| id.as_str().len() + 16).sum();
-        let member = size_of::<(UserId, Member)>() * 3 / 2 + size_of::<(UserHash, UserId)>() * 8 / 5;
-        text + self.members.len() * member + (self.unnamed.len() + self.nameless.len()) * 32
+        let member = 16 + size_of::<(UserId, Member)>() * 3 / 2 + size_of::<(UserHash, UserId)>() * 8 / 5;
+        self.text_bytes + self.members.len() * member + (self.unnamed.len() + self.nameless.len()) * 32
     }
 }
 
@@ -202,6 +207,6 @@ mod tests {
             roster.sweep(|user| user.0 % 10 == 0);
         }
         assert_eq!(roster.members.len(), 100);
-        assert_eq!(roster.ids.len(), 100);
+        assert_eq!((roster.ids.len(), roster.text_bytes), (100, 500));
     }
 }

@@ -42,6 +42,28 @@ pub struct RoomSnapshot {
     pub as_of_ms: u64,
 }
 
+impl RoomSnapshot {
+    /// Whether a later look at the same room has other numbers.
+    pub(crate) fn differs(&self, now: &Self) -> bool {
+        // All fields are named, so that a new one is not forgotten.
+        let Self {
+            room: _,
+            num_users,
+            num_clients,
+            exact,
+            joins,
+            leaves,
+            layout,
+            has_all_names,
+            standing,
+            as_of_ms: _,
+        } = self;
+        (*num_users, *num_clients, *exact, *joins, *leaves, *has_all_names)
+            != (now.num_users, now.num_clients, now.exact, now.joins, now.leaves, now.has_all_names)
+            || (*layout, *standing) != (now.layout, now.standing)
+    }
+}
+
 /// What has changed since the last update of a node; the first has all.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Update {

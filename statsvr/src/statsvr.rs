@@ -4,7 +4,7 @@ mod asked;
 mod past;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -19,8 +19,8 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Batch, Clock, History, NodeId, Nodes, Report, RoomReport, Run, Signal, SplitId, Stats, StatsSettings,
-    Taken, Update,
+    Batch, Clock, History, Node, NodeId, Nodes, Report, RoomReport, Run, Signal, SplitId, Stats,
+    StatsSettings, Taken, Update,
     aggregate::Aggregator,
     metrics::{Dropped, Metrics},
     nodes::room_hash,
@@ -43,6 +43,9 @@ const ROUND: Duration = Duration::from_secs(1);
 
 /// A room on this node.
 struct Room {
+    key: RoomKey,
+    /// See [`room_hash`].
+    hash: u64,
     splits: RwLock<BTreeMap<SplitId, Arc<Kept>>>,
     /// Latest priority messages, ascending.
     signals: Mutex<Vec<Signal>>,
@@ -50,8 +53,14 @@ struct Room {
 }
 
 impl Room {
-    fn new(now_ms: u64) -> Arc<Self> {
-        Arc::new(Self { splits: RwLock::default(), signals: Mutex::default(), heard_of_at_ms: now_ms })
+    fn new(key: &RoomKey, now_ms: u64) -> Arc<Self> {
+        Arc::new(Self {
+            key: key.clone(),
+            hash: room_hash(key),
+            splits: RwLock::default(),
+            signals: Mutex::default(),
+            heard_of_at_ms: now_ms,
+        })
     }
 }
 
@@ -138,20 +147,24 @@ impl Statsvr {
     /// One round: lets time pass, counts, adds up and tells subscribers. Gives back what other nodes are to be told.
     pub fn round(&self, nodes: &Nodes) -> Vec<(NodeId, Report)> {
         let now_ms = self.clock.now_ms();
-        let mut reports: HashMap<NodeId, Vec<RoomReport>> = HashMap::new();
-        for (key, report) in self.count(now_ms) {
-            let mut told = nodes.informed(&key, now_ms).map(|node| &node.id).peekable();
+        let mut reports: Vec<Vec<RoomReport>> = vec![Vec::new(); nodes.live().len()];
+        let place = |node: &Node| nodes.live().iter().position(|live| live.id == node.id);
+        for (hash, report) in self.count(now_ms) {
+            let mut told = nodes.informed_of(hash, now_ms).filter_map(place).peekable();
             while let Some(node) = told.next() {
-                let rooms = reports.entry(node.clone()).or_default();
                 if told.peek().is_some() {
-                    rooms.push(report.clone());
+                    reports[node].push(report.clone());
                 } else {
-                    rooms.push(report);
+                    reports[node].push(report);
                     break;
                 }
             }
         }
-        let own = Report { node: self.id.clone(), rooms: reports.remove(&self.id).unwrap_or_default() };
+        let reports = nodes.live().iter().zip(reports);
+        let reports = reports.map(|(node, rooms)| (&node.id, Report { node: self.id.clone(), rooms }));
+        let (own, others): (Vec<_>, Vec<_>) = reports.partition(|(node, _)| **node == self.id);
+        let own = own.into_iter().next().map(|(_, report)| report);
+        let own = own.unwrap_or_else(|| Report { node: self.id.clone(), rooms: vec![] });
         let round = {
             let mut aggregator = self.aggregator.lock();
             aggregator.take(own, now_ms);
@@ -168,34 +181,32 @@ impl Statsvr {
         // Nobody listens yet: whoever begins to is told everything first.
         let _ = self.updates.send(Arc::new(update));
         self.rounds.fetch_add(1, Ordering::Relaxed);
-        let others = nodes.live().iter().filter(|node| node.id != self.id);
-        others
-            .map(|node| {
-                let rooms = reports.remove(&node.id).unwrap_or_default();
-                (node.id.clone(), Report { node: self.id.clone(), rooms })
-            })
-            .collect()
+        others.into_iter().map(|(node, report)| (node.clone(), report)).collect()
     }
 
-    /// Lets time pass in every split; drops those that nobody has been in for a window, and rooms without any.
-    fn count(&self, now_ms: u64) -> Vec<(RoomKey, RoomReport)> {
-        let rooms: Vec<(RoomKey, Arc<Room>)> =
-            self.rooms.iter().map(|entry| (entry.key().clone(), Arc::clone(entry.value()))).collect();
+    /// Lets time pass in every split; drops those that nobody has been in for a window, and rooms without any. Gives back
+    /// what each room counts, with its hash.
+    fn count(&self, now_ms: u64) -> Vec<(u64, RoomReport)> {
+        let rooms: Vec<Arc<Room>> = self.rooms.iter().map(|room| Arc::clone(&room)).collect();
         let round = self.rounds.load(Ordering::Relaxed) as u64;
         let idle_rounds_max = (self.settings.window_ms() / 1_000 + 2) as usize;
         let (mut splits_sum, mut window_bytes, mut names_bytes) = (0, 0, 0);
         let mut reports = Vec::with_capacity(rooms.len());
-        for (key, room) in rooms {
-            let hash = room_hash(&key);
-            let kept: Vec<_> = room.splits.read().iter().map(|(id, kept)| (*id, Arc::clone(kept))).collect();
-            let mut report =
-                RoomReport { room: key.clone(), splits: Vec::with_capacity(kept.len()), joined: vec![] };
+        let mut all_kept = Vec::new();
+        for room in rooms {
+            all_kept.extend(room.splits.read().iter().map(|(id, kept)| (*id, Arc::clone(kept))));
+            let mut report = RoomReport {
+                room: room.key.clone(),
+                splits: Vec::with_capacity(all_kept.len()),
+                joined: vec![],
+            };
             // A room that only a priority message was heard of, and nobody has come to.
-            let mut idle = kept.is_empty() && room.heard_of_at_ms + self.settings.window_ms() < now_ms;
-            for (id, kept) in &kept {
+            let mut idle = all_kept.is_empty() && room.heard_of_at_ms + self.settings.window_ms() < now_ms;
+            splits_sum += all_kept.len();
+            for (id, kept) in all_kept.drain(..) {
                 let mut split = kept.split.lock();
                 let counts = split.advance(now_ms);
-                let retell = hash.wrapping_add(id.index.into()) % RETELL_ROUNDS == round % RETELL_ROUNDS;
+                let retell = room.hash.wrapping_add(id.index.into()) % RETELL_ROUNDS == round % RETELL_ROUNDS;
                 report.joined.append(&mut split.take_joined(retell));
                 let (window, names) = split.bytes();
                 drop(split);
@@ -203,14 +214,13 @@ impl Statsvr {
                 names_bytes += names;
                 let idle_rounds = kept.idle_rounds.fetch_add(1, Ordering::Relaxed);
                 idle |= counts.num_users == 0 && idle_rounds > idle_rounds_max;
-                report.splits.push((*id, counts));
+                report.splits.push((id, counts));
             }
-            splits_sum += kept.len();
             if idle {
-                self.drop_idle(&key, &room, idle_rounds_max);
+                self.drop_idle(&room, idle_rounds_max);
             }
             if !report.splits.is_empty() {
-                reports.push((key, report));
+                reports.push((room.hash, report));
             }
         }
         self.metrics.rooms.set(self.rooms.len() as f64);
@@ -220,9 +230,9 @@ impl Statsvr {
         reports
     }
 
-    fn drop_idle(&self, key: &RoomKey, room: &Room, idle_rounds_max: usize) {
+    fn drop_idle(&self, room: &Room, idle_rounds_max: usize) {
         // A beat that finds the room before it is taken out finds its split, too, or makes it: see `kept`.
-        self.rooms.remove_if(key, |_, _| {
+        self.rooms.remove_if(&room.key, |_, _| {
             let mut splits = room.splits.write();
             splits.retain(|_, kept| kept.idle_rounds.load(Ordering::Relaxed) <= idle_rounds_max);
             splits.is_empty()
@@ -241,7 +251,7 @@ impl Statsvr {
             return None;
         }
         // The entry is held while the split is made, so that the room is not taken out between.
-        let room = self.rooms.entry(key.clone()).or_insert_with(|| Room::new(now_ms));
+        let room = self.rooms.entry(key.clone()).or_insert_with(|| Room::new(key, now_ms));
         let mut splits = room.splits.write();
         let kept = splits.entry(id).or_insert_with(|| {
             let mut split =
@@ -261,7 +271,7 @@ impl Statsvr {
         if self.is_full_for(key) {
             return;
         }
-        let room = Arc::clone(&self.rooms.entry(key.clone()).or_insert_with(|| Room::new(now_ms)));
+        let room = Arc::clone(&self.rooms.entry(key.clone()).or_insert_with(|| Room::new(key, now_ms)));
         {
             let mut signals = room.signals.lock();
             if signals.last().is_some_and(|last| last.seq >= signal.seq) {

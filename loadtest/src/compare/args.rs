@@ -27,6 +27,9 @@ pub(crate) struct CompareArgs {
     /// What to measure [default: parked, backlog, connections, storm, hold, sends]
     #[arg(long, value_name = "CHAPTERS", value_delimiter = ',')]
     pub(crate) only: Vec<Chapter>,
+    /// Of these chapters, only the scenarios with this in their name; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) scenario: Vec<String>,
     /// Times each server is measured in turn; dear ones no more than three times [default: 5, quick 1, check 3]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) repeats: Option<u32>,
@@ -46,10 +49,10 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "DIRECTORY", default_value_os_t = std::env::temp_dir())]
     pub(crate) temp_dir: PathBuf,
     /// A short comparison with the floor, held against this baseline: fails if a ratio got worse by more than 15 %
-    #[arg(long, value_name = "FILE", requires = "server", conflicts_with_all = ["only", "quick", "out"])]
+    #[arg(long, value_name = "FILE", requires = "server", conflicts_with_all = ["only", "scenario", "quick", "out"])]
     pub(crate) check: Option<PathBuf>,
     /// The same short comparison, written down as the baseline of later checks
-    #[arg(long, value_name = "FILE", requires = "server", conflicts_with_all = ["only", "quick", "out", "check"])]
+    #[arg(long, value_name = "FILE", requires = "server", conflicts_with_all = ["only", "scenario", "quick", "out", "check"])]
     pub(crate) write_baseline: Option<PathBuf>,
 }
 
@@ -57,6 +60,11 @@ impl CompareArgs {
     /// Whether a chapter is to be played.
     pub(super) fn wants(&self, chapter: Chapter) -> bool {
         if self.only.is_empty() { chapter.is_played_unnamed() } else { self.only.contains(&chapter) }
+    }
+
+    /// Whether a scenario of a chapter that is played is to be.
+    pub(super) fn wants_scenario(&self, name: &str) -> bool {
+        self.scenario.is_empty() || self.scenario.iter().any(|part| name.contains(part.as_str()))
     }
 }
 
@@ -94,6 +102,10 @@ mod tests {
         assert!(unnamed.wants(Chapter::Parked) && !unnamed.wants(Chapter::Growth));
         let named = args(&["--only", "growth"]).unwrap();
         assert!(!named.wants(Chapter::Parked) && named.wants(Chapter::Growth));
+        assert!(named.wants_scenario("growth, 2 rooms"));
+        let parts = args(&["--scenario", ", 2 rooms", "--scenario", "10000 rooms"]).unwrap();
+        let names = ["growth, 2 rooms", "growth, 10 rooms", "growth, 10000 rooms"];
+        assert_eq!(names.map(|name| parts.wants_scenario(name)), [true, false, true]);
     }
 
     #[test]

@@ -9,6 +9,8 @@ pub(crate) enum Figure {
     CpuPerAnswer,
     /// Server processor time a new connection with its first poll.
     CpuPerConnection,
+    /// Server processor time a viewer who comes, with all that the server does for a new viewer and a new room.
+    CpuPerArrival,
     /// Server processor time a durable send.
     CpuPerSend,
     /// The client's own, a delivery: to be well below the server's.
@@ -100,6 +102,7 @@ impl Figure {
             Self::CpuPerDelivery => ("cpu_us_per_delivery", "server CPU a message delivered", "µs"),
             Self::CpuPerAnswer => ("cpu_us_per_answer", "server CPU an answer", "µs"),
             Self::CpuPerConnection => ("cpu_us_per_connection", "server CPU a connection", "µs"),
+            Self::CpuPerArrival => ("cpu_us_per_arrival", "server CPU a viewer who comes", "µs"),
             Self::CpuPerSend => ("cpu_us_per_send", "server CPU a send", "µs"),
             Self::ClientCpuPerDelivery => {
                 ("client_cpu_us_per_delivery", "client CPU a message delivered", "µs")

@@ -30,6 +30,8 @@ const ROOMS: [u32; 5] = [2, 10, 100, 1_000, 10_000];
 /// Viewers of the room that is written to, and of all the others together.
 const ROOM_VIEWERS: u32 = 1_000;
 const ELSEWHERE_VIEWERS: u32 = 10_000;
+/// How long rooms are there before the first message: longer than the statistics take to write of them for the first time, 5 s.
+const SETTLE: Duration = Duration::from_secs(7);
 /// Messages a second.
 const RATES: [u32; 4] = [1, 10, 100, 1_000];
 const RATE_VIEWERS: u32 = 500;
@@ -83,11 +85,25 @@ impl Grown {
     }
 
     /// What is plotted against it.
-    const fn figure(self) -> Figure {
+    fn figures(self) -> &'static [Figure] {
         match self {
-            Self::Viewers | Self::Rooms | Self::Rate | Self::Size => Figure::CpuPerDelivery,
-            Self::Senders => Figure::CpuPerSend,
+            Self::Viewers | Self::Rate | Self::Size => &[Figure::CpuPerDelivery],
+            Self::Rooms => &[Figure::CpuPerDelivery, Figure::CpuPerArrival],
+            Self::Senders => &[Figure::CpuPerSend],
         }
+    }
+
+    /// Names one of its plots in file names.
+    fn plot_name(self, figure: Figure) -> &'static str {
+        match (self, figure) {
+            (Self::Rooms, Figure::CpuPerArrival) => "arrivals",
+            _ => self.key(),
+        }
+    }
+
+    /// Every axis with each of its figures.
+    fn all_plots() -> impl Iterator<Item = (Self, Figure)> {
+        Self::ALL.into_iter().flat_map(|axis| axis.figures().iter().map(move |&figure| (axis, figure)))
     }
 
     fn scenario_name(self, point: u32) -> String {
@@ -99,7 +115,8 @@ impl Grown {
             Self::Viewers => "One room whose viewers all have a parked poll; one message after the other.".to_owned(),
             Self::Rooms => format!(
                 "A room of {ROOM_VIEWERS} viewers that is written to, as above, while {ELSEWHERE_VIEWERS} more are \
-                 parked in the other rooms."
+                 parked in the other rooms. All are there for {SETTLE:?} before the first message; what the server does \
+                 until then is what it takes to let a viewer in, and a room begin."
             ),
             Self::Rate => format!(
                 "{RATE_VIEWERS} viewers that pause {PAUSE:?} between polls, as in the storm. More messages share an \
@@ -128,11 +145,14 @@ impl Grown {
             }
             Self::Rooms => {
                 let room = Parked::room_of(ROOM_VIEWERS, messages(ROOM_VIEWERS));
-                Parked { elsewhere: ELSEWHERE_VIEWERS, rooms_elsewhere: point - 1, ..room }.scenario(
-                    Chapter::Growth,
-                    ours,
-                    stage.start(),
-                )
+                let settle = stage.scale(SETTLE, Duration::from_millis(500));
+                Parked {
+                    elsewhere: ELSEWHERE_VIEWERS,
+                    rooms_elsewhere: point - 1,
+                    settle: Some(settle),
+                    ..room
+                }
+                .scenario(Chapter::Growth, ours, stage.start())
             }
             Self::Rate => {
                 let storm = Storm {
@@ -228,25 +248,28 @@ pub(crate) fn has_point(scenario: &str) -> bool {
 /// Follows all axes that were played.
 pub(crate) fn of_runs(runs: &Runs) -> Vec<Growth> {
     let mut growths = Vec::new();
-    for axis in Grown::ALL {
+    for (axis, figure) in Grown::all_plots() {
         let names: Vec<(u32, String)> =
             axis.points().iter().map(|&point| (point, axis.scenario_name(point))).collect();
         for contender in runs.contenders(|run| names.iter().any(|(_, name)| *name == run.scenario)) {
             let played: Vec<(u32, &str, Spread)> = names
                 .iter()
                 .filter_map(|(point, name)| {
-                    Some((*point, name.as_str(), runs.spread(name, contender, axis.figure())?))
+                    Some((*point, name.as_str(), runs.spread(name, contender, figure)?))
                 })
                 .collect();
+            if played.is_empty() {
+                continue;
+            }
             let medians: Vec<(f64, f64)> =
                 played.iter().map(|(point, _, spread)| (f64::from(*point), spread.median)).collect();
-            let cell = |scenario| Cell { scenario, contender, figure: axis.figure() };
+            let cell = |scenario| Cell { scenario, contender, figure };
             let ends = played.first().zip(played.last());
             growths.push(Growth {
-                axis: axis.key(),
+                axis: axis.plot_name(figure),
                 label: axis.label(),
                 contender,
-                figure: axis.figure(),
+                figure,
                 exponent: slope::exponent(&medians),
                 last_to_first: ends.and_then(|(first, last)| runs.ratio(cell(last.1), cell(first.1))),
                 points: played.into_iter().map(|(point, _, spread)| (point, spread)).collect(),
@@ -256,24 +279,24 @@ pub(crate) fn of_runs(runs: &Runs) -> Vec<Growth> {
     growths
 }
 
-/// A plot for each axis that was played: its name, and the SVG.
+/// A plot for each axis that was played, and each of its figures: its name, and the SVG.
 pub(crate) fn plots(growths: &[Growth]) -> Vec<(&'static str, String)> {
-    let plot = |axis: Grown| {
-        let of_axis: Vec<&Growth> = growths.iter().filter(|growth| growth.axis == axis.key()).collect();
+    let plot = |(axis, figure): (Grown, Figure)| {
+        let name = axis.plot_name(figure);
+        let of_axis: Vec<&Growth> = growths.iter().filter(|growth| growth.axis == name).collect();
         let series = of_axis.iter().map(|growth| {
             let points = growth.points.iter().map(|(point, spread)| (f64::from(*point), *spread)).collect();
             Series { name: growth.contender.to_owned(), shape: Shape::Spreads(points) }
         });
-        let figure = axis.figure();
         let label = format!("{} ({})", figure.title(), figure.unit());
         let title = format!("{} against {}", figure.title(), axis.label());
         let mut chart = Chart::new(title, Axis::log(axis.label()), Axis::linear(label), series.collect());
         if let Some(ours) = of_axis.first() {
             chart.remark = ours.sentence();
         }
-        (!chart.is_empty()).then(|| (axis.key(), chart.svg_file()))
+        (!chart.is_empty()).then(|| (name, chart.svg_file()))
     };
-    Grown::ALL.into_iter().filter_map(plot).collect()
+    Grown::all_plots().filter_map(plot).collect()
 }
 
 #[cfg(test)]
@@ -286,7 +309,7 @@ mod tests {
 
     fn runs(axis: Grown, value: impl Fn(u32) -> f64) -> Runs {
         let run = |&point: &u32| {
-            let figures = vec![(axis.figure(), value(point))];
+            let figures = axis.figures().iter().map(|&figure| (figure, value(point))).collect();
             let outcome = Outcome { figures, spent: None, verdict: Verdict::default() };
             Run { scenario: axis.scenario_name(point), contender: "bigroom", repeat: 0, outcome }
         };
@@ -301,6 +324,13 @@ mod tests {
         assert!((growth.exponent.unwrap() - 0.1).abs() < 1e-9);
         assert!((growth.last_to_first.unwrap().median - 180_f64.powf(0.1)).abs() < 1e-9);
         assert!(growth.sentence().contains("slope +0.100, +26 % a tenfold"), "{}", growth.sentence());
+    }
+
+    #[test]
+    fn rooms_have_a_plot_for_deliveries_and_one_for_arrivals() {
+        let growths = of_runs(&runs(Grown::Rooms, f64::from));
+        assert_eq!(growths.iter().map(|growth| growth.axis).collect::<Vec<_>>(), ["rooms", "arrivals"]);
+        assert_eq!(plots(&growths).iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["rooms", "arrivals"]);
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub(super) struct Parked {
     /// Viewers of other rooms, spread over so many: there, but never written to.
     pub(super) elsewhere: u32,
     pub(super) rooms_elsewhere: u32,
+    /// How long all are there before the first message, for what a server does once for new viewers and rooms: that is a figure
+    /// of its own then.
+    pub(super) settle: Option<Duration>,
     pub(super) messages: u32,
     pub(super) message_bytes: usize,
 }
@@ -46,7 +49,14 @@ pub(super) struct Parked {
 impl Parked {
     /// One room, nobody elsewhere.
     pub(super) const fn room_of(viewers: u32, messages: u32) -> Self {
-        Self { viewers, elsewhere: 0, rooms_elsewhere: 0, messages, message_bytes: MESSAGE_BYTES }
+        Self {
+            viewers,
+            elsewhere: 0,
+            rooms_elsewhere: 0,
+            settle: None,
+            messages,
+            message_bytes: MESSAGE_BYTES,
+        }
     }
 
     /// As a scenario without a name.
@@ -73,6 +83,7 @@ impl Parked {
         let tree = server.process.tree();
         let mut crowd = Crowd::new(peer, server, Behaviour::Follow(Duration::ZERO), self.message_bytes)?;
         let empty_bytes = tree.pss_bytes()?;
+        let arrival = Meter::start(tree)?;
         for nth in 0..self.viewers + self.elsewhere {
             if nth < self.viewers {
                 crowd.open()?;
@@ -87,7 +98,8 @@ impl Parked {
             crowd.run(SEAT_TIMEOUT, Crowd::is_seated)?,
             "not every viewer got a session within {SEAT_TIMEOUT:?}"
         );
-        crowd.run(REST_BEFORE_MEMORY, |_| false)?;
+        crowd.run(self.settle.unwrap_or(REST_BEFORE_MEMORY), |_| false)?;
+        let arrival = arrival.spent()?;
         deliver(&mut crowd, WARM_UP)?;
 
         crowd.take_tally();
@@ -101,7 +113,7 @@ impl Parked {
 
         let last_viewer_ms = Spread::of(times.iter().map(|time| time.as_secs_f64() * 1e3))
             .map_or(f64::NAN, |spread| spread.median);
-        Ok(Outcome {
+        let mut outcome = Outcome {
             figures: vec![
                 (Figure::CpuPerDelivery, spent.server_cpu_s * 1e6 / received),
                 (Figure::MemoryPerPoll, grown_bytes / f64::from(self.viewers + self.elsewhere)),
@@ -110,7 +122,12 @@ impl Parked {
             ],
             spent: Some(spent),
             verdict: crowd.verdict(),
-        })
+        };
+        if self.settle.is_some() {
+            let viewers = f64::from(self.viewers + self.elsewhere);
+            outcome.figures.push((Figure::CpuPerArrival, arrival.server_cpu_s * 1e6 / viewers));
+        }
+        Ok(outcome)
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct NodePoint {
 pub(crate) struct Stored {
     /// All nodes' summaries, combined.
     pub(crate) summary: Summary,
+    /// Whether there was one. Whatever is written first has one with it: without one there is nothing else either.
+    pub(crate) has_summary: bool,
     /// All-time viewers, and those of the session that `summary` names.
     pub(crate) total: StoredViewers,
     /// See `total`.
@@ -98,6 +100,8 @@ pub(crate) struct KeptRoom {
     total: Viewers,
     summary: Summary,
     is_summary_dirty: bool,
+    /// See [`Stored::has_summary`].
+    has_stored_summary: bool,
     /// Whether records of earlier sessions are to be deleted.
     has_sessions_before: bool,
     /// Whether what the store knows has been merged. Nothing is written before.
@@ -141,6 +145,7 @@ impl KeptRoom {
             total: Viewers::default(),
             summary: Summary::default(),
             is_summary_dirty: false,
+            has_stored_summary: false,
             has_sessions_before: false,
             is_loaded: false,
             adopted: BTreeMap::new(),
@@ -244,7 +249,8 @@ impl KeptRoom {
 
     /// Merges what the store knows.
     pub(crate) fn load(&mut self, stored: Stored) {
-        let Stored { summary, total, session, points, damaged } = stored;
+        let Stored { summary, has_summary, total, session, points, damaged } = stored;
+        self.has_stored_summary = has_summary;
         let known_session_ms = self.summary.session_ms;
         self.learn_session(summary.session_ms);
         self.summary.merge(&summary);
@@ -375,7 +381,8 @@ impl KeptRoom {
                 changes.extend(viewer_changes(&set, node, unwritten));
             }
         }
-        if std::mem::take(&mut self.is_summary_dirty) {
+        let has_summary = std::mem::replace(&mut self.has_stored_summary, true);
+        if std::mem::take(&mut self.is_summary_dirty) || !has_summary {
             changes.push(put(
                 RecordFamily::RoomStats,
                 keys::summary(room, node),

@@ -240,6 +240,24 @@ fn quiet_room_is_forgotten_and_comes_back() {
 }
 
 #[test]
+fn who_came_and_went_between_two_looks_is_remembered() {
+    run(async {
+        let store = Arc::new(MemoryStore::default());
+        let new = || History::new(Arc::clone(&store) as Arc<dyn Store>, HistorySettings { node: 1 });
+        let seen = Observation { at_ms: T, joins: 2, leaves: 2, ..Observation::default() };
+        let history = new();
+        // The store is asked before there is anything to write.
+        history.observe(&room("r"), Observation { joins: 0, leaves: 0, ..seen }, &[]);
+        history.flush(T).await;
+        history.observe(&room("r"), seen, &[7, 8]);
+        assert_eq!(history.flush(T).await.rooms_written, 1);
+        // Nobody was ever seen, so there is no peak to tell of; what there is has to be found all the same.
+        let again = new().standing(&room("r")).await.unwrap();
+        assert_eq!((again.unique_viewers_total, again.peak_num_users), (2, 0));
+    });
+}
+
+#[test]
 fn unchanged_rooms_cost_no_writes_and_no_reads() {
     run(async {
         let store = Arc::new(MemoryStore::default());
@@ -257,6 +275,7 @@ fn unchanged_rooms_cost_no_writes_and_no_reads() {
         assert_eq!((flushed.rooms_loaded, flushed.rooms_written), (300, 300));
         assert!(flushed.bytes_written < 300 * 400, "{flushed:?}");
         let reads = store.reads.load(Ordering::SeqCst);
+        assert_eq!(reads, 300, "a room that was never there takes one read");
         for second in 1..60 {
             for name in 0..300 {
                 history.observe(&room(&format!("r{name}")), seen(second, 0), &[]);
