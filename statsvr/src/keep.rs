@@ -4,7 +4,8 @@
 //!   yet, additions to its sets of viewers (or a whole set), and its summary if a peak or the session is new. A room's changes
 //!   are in one write, and a write has as many rooms as find place.
 //! - **Read** when a room is met for the first time: its summaries and sets of viewers, of all nodes, and those blocks that its
-//!   newest points continue; where there is no summary there is nothing else, and nothing else is looked for. Older blocks are read by those who ask for them, and expire by themselves.
+//!   newest points continue. Where there is no summary there is nothing else, and nothing else is looked for. Older blocks are
+//!   read by those who ask for them, and expire by themselves.
 
 use std::sync::Arc;
 
