@@ -1,9 +1,12 @@
 //! Adds up the splits of rooms: once a second, apart from beats and questions.
 
+mod word;
+
 use std::{collections::HashMap, sync::Arc};
 
 use room::RoomKey;
 
+use self::word::Word;
 use crate::{
     History, Layout, NodeId, Nodes, Observation, Placement, Report, RoomReport, RoomSnapshot, SplitCounts,
     SplitId, Standing,
@@ -21,57 +24,6 @@ const FORGOTTEN_AFTER_MS: u64 = 10_000;
 /// For so long after a node came or went everything is said again every round (milliseconds). Until all see the same nodes as
 /// settled two may speak for one room, and readers go by whom they heard last: that must be the one who stays.
 const SAYS_AGAIN_MS: u64 = 8_000;
-
-/// The latest word of a node on a room.
-#[derive(Default)]
-struct Word {
-    at_ms: u64,
-    /// Number of the report that it was in: it holds until the node's next one.
-    report: u64,
-    /// Ascending by split, each once.
-    splits: Vec<(SplitId, Counted)>,
-}
-
-struct Counted {
-    counts: SplitCounts,
-    /// Joins that the next round adds to the room's, if this node is the one that counts.
-    new_joins: u64,
-}
-
-impl Counted {
-    fn take(&mut self, counts: SplitCounts) {
-        let before = self.counts.joins;
-        // Fewer than before: the split began anew.
-        self.new_joins += if counts.joins >= before { counts.joins - before } else { counts.joins };
-        self.counts = counts;
-    }
-}
-
-impl Word {
-    /// Takes what the node counts now, in place of what it counted before.
-    fn take(&mut self, mut splits: Vec<(SplitId, SplitCounts)>) {
-        let are_known = self.splits.iter().map(|(id, _)| id).eq(splits.iter().map(|(id, _)| id));
-        if !are_known {
-            splits.sort_unstable_by_key(|(id, _)| *id);
-            splits.dedup_by_key(|(id, _)| *id);
-            let mut before = std::mem::take(&mut self.splits).into_iter().peekable();
-            self.splits = splits
-                .iter()
-                .map(|(id, _)| {
-                    while before.next_if(|(known, _)| known < id).is_some() {}
-                    let known = before.next_if(|(known, _)| known == id);
-                    known.unwrap_or((*id, Counted { counts: SplitCounts::default(), new_joins: 0 }))
-                })
-                .collect();
-        }
-        self.splits.iter_mut().zip(splits).for_each(|((_, known), (_, counts))| known.take(counts));
-    }
-
-    fn split(&self, id: SplitId) -> Option<&Counted> {
-        let at = self.splits.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-        Some(&self.splits[at].1)
-    }
-}
 
 /// A room that is being added up.
 #[derive(Default)]
@@ -167,20 +119,47 @@ impl Aggregator {
     /// Takes what a node counts.
     pub(crate) fn take(&mut self, report: Report, now_ms: u64) {
         let Report { node, rooms } = report;
-        self.reports.0 += 1;
-        let number = self.reports.0;
-        for RoomReport { room: key, splits, mut joined } in rooms {
-            let room = self.rooms.entry(key).or_insert_with_key(Room::new);
-            joined.truncate(JOINED_MAX.saturating_sub(room.joined.len()));
-            room.joined.append(&mut joined);
-            let word = match room.words.get_mut(&node) {
-                Some(word) => word,
-                None => room.words.entry(node.clone()).or_default(),
-            };
-            word.take(splits);
-            (word.at_ms, word.report) = (now_ms, number);
+        let number = self.begin_report();
+        for RoomReport { room, mut splits, mut joined } in rooms {
+            splits.sort_unstable_by_key(|(id, _)| *id);
+            splits.dedup_by_key(|(id, _)| *id);
+            self.take_room(&node, &room, &splits, &mut joined, (number, now_ms));
         }
-        self.reports.1.insert(node, number);
+        self.end_report(&node, number);
+    }
+
+    /// A node begins to report; gives back the report's number.
+    pub(crate) fn begin_report(&mut self) -> u64 {
+        self.reports.0 += 1;
+        self.reports.0
+    }
+
+    /// Takes what a node counts in one room: its splits, ascending and each once. `report` is the number of the report that this is
+    /// a part of, and the time.
+    pub(crate) fn take_room(
+        &mut self,
+        node: &NodeId,
+        key: &RoomKey,
+        splits: &[(SplitId, SplitCounts)],
+        joined: &mut Vec<u64>,
+        report: (u64, u64),
+    ) {
+        let room = match self.rooms.get_mut(key) {
+            Some(room) => room,
+            None => self.rooms.entry(key.clone()).or_insert_with_key(Room::new),
+        };
+        joined.truncate(JOINED_MAX.saturating_sub(room.joined.len()));
+        room.joined.append(joined);
+        let word = match room.words.get_mut(node) {
+            Some(word) => word,
+            None => room.words.entry(node.clone()).or_default(),
+        };
+        word.take(splits, report);
+    }
+
+    /// A node has reported all of its rooms: what it said before and has not said again counts no more.
+    pub(crate) fn end_report(&mut self, node: &NodeId, number: u64) {
+        self.reports.1.insert(node.clone(), number);
     }
 
     /// Follows the layout that the node has decided on that speaks for the room, unless that is this one.
@@ -304,9 +283,7 @@ impl Room {
                 shown = next.unwrap_or(shown);
             }
         }
-        for word in self.words.values_mut() {
-            word.splits.iter_mut().for_each(|(_, split)| split.new_joins = 0);
-        }
+        self.words.values_mut().for_each(Word::joins_are_counted);
         // Of a room that another node speaks for, these are what that one says.
         if decides || !self.is_followed {
             self.joins += new_joins;
@@ -433,6 +410,23 @@ mod tests {
         let round = aggregator.round(&nodes(&[other]), 101_500);
         assert_eq!((round.changed[0].num_users, round.changed[0].joins), (50, 50));
         assert!(round.changed[0].exact);
+    }
+
+    #[test]
+    fn what_a_node_counts_no_more_is_out_with_its_next_report() {
+        let both = nodes(&["a", "b"]);
+        let owner = both.owners(&room(), 100_000)[0].unwrap().id.to_string();
+        let mut aggregator = Aggregator::new(NodeId::new(&owner), WINDOW, false, None);
+        let split = Placement::of(&room(), SplitId { level: 0, index: 0 });
+        let speaker = both.speaker(split, WINDOW, 100_000).unwrap().id.to_string();
+        let other = if speaker == "a" { "b" } else { "a" };
+        aggregator.take(report(&speaker, &[(0, 0, 50)]), 100_000);
+        aggregator.take(report(other, &[(0, 0, 49)]), 100_000);
+        assert_eq!(aggregator.round(&both, 100_000).changed[0].num_users, 50);
+        aggregator.take(report(&speaker, &[]), 101_000);
+        assert_eq!(aggregator.round(&both, 101_000).changed[0].num_users, 0, "the other one has not the say");
+        aggregator.take(report(other, &[]), 102_000);
+        assert_eq!(aggregator.round(&both, 102_000).gone, [room()]);
     }
 
     #[test]

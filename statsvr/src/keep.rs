@@ -1,8 +1,8 @@
 //! Between memory and the store: what is written when, and what a start reads.
 //!
 //! - **Written** by a flush: of each room that has changed, the newest block of each series with the point that is not over
-//!   yet, additions to its sets of viewers (or a whole set), and its summary if a peak or the session is new. A room's changes
-//!   are in one write, and a write has as many rooms as find place.
+//!   yet, additions to its sets of viewers (or a whole set), and its summary if a peak or the session is new, or nothing was
+//!   written of the room before. A room's changes are in one write, and a write has as many rooms as find place.
 //! - **Read** when a room is met for the first time: its summaries and sets of viewers, of all nodes, and those blocks that its
 //!   newest points continue. Where there is no summary there is nothing else, and nothing else is looked for. Older blocks are
 //!   read by those who ask for them, and expire by themselves.
@@ -128,6 +128,7 @@ impl Keep {
             }
         }
         if !stored.has_summary {
+            stored.points = bases.into_iter().map(|(step, _)| (step, Vec::new())).collect();
             return Ok(stored);
         }
         let session = history::session_key(room, stored.summary.session_ms);

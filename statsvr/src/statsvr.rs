@@ -19,7 +19,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Batch, Clock, History, Node, NodeId, Nodes, Report, RoomReport, Run, Signal, SplitId, Stats,
+    Batch, Clock, History, Node, NodeId, Nodes, Report, RoomReport, Run, Signal, SplitCounts, SplitId, Stats,
     StatsSettings, Taken, Update,
     aggregate::Aggregator,
     metrics::{Dropped, Metrics},
@@ -147,27 +147,28 @@ impl Statsvr {
     /// One round: lets time pass, counts, adds up and tells subscribers. Gives back what other nodes are to be told.
     pub fn round(&self, nodes: &Nodes) -> Vec<(NodeId, Report)> {
         let now_ms = self.clock.now_ms();
-        let mut reports: Vec<Vec<RoomReport>> = vec![Vec::new(); nodes.live().len()];
-        let place = |node: &Node| nodes.live().iter().position(|live| live.id == node.id);
-        for (hash, report) in self.count(now_ms) {
-            let mut told = nodes.informed_of(hash, now_ms).filter_map(place).peekable();
-            while let Some(node) = told.next() {
-                if told.peek().is_some() {
-                    reports[node].push(report.clone());
-                } else {
-                    reports[node].push(report);
-                    break;
+        let mut reports: Vec<(&Node, Vec<RoomReport>)> =
+            nodes.live().iter().filter(|node| node.id != self.id).map(|node| (node, Vec::new())).collect();
+        let number = self.aggregator.lock().begin_report();
+        self.count(now_ms, |room, splits, joined| {
+            let mut adds_up = false;
+            for told in nodes.informed_of(room.hash, now_ms) {
+                match reports.iter_mut().find(|(node, _)| node.id == told.id) {
+                    Some((_, rooms)) => rooms.push(RoomReport {
+                        room: room.key.clone(),
+                        splits: splits.to_vec(),
+                        joined: joined.clone(),
+                    }),
+                    None => adds_up = true,
                 }
             }
-        }
-        let reports = nodes.live().iter().zip(reports);
-        let reports = reports.map(|(node, rooms)| (&node.id, Report { node: self.id.clone(), rooms }));
-        let (own, others): (Vec<_>, Vec<_>) = reports.partition(|(node, _)| **node == self.id);
-        let own = own.into_iter().next().map(|(_, report)| report);
-        let own = own.unwrap_or_else(|| Report { node: self.id.clone(), rooms: vec![] });
+            if adds_up {
+                self.aggregator.lock().take_room(&self.id, &room.key, splits, joined, (number, now_ms));
+            }
+        });
         let round = {
             let mut aggregator = self.aggregator.lock();
-            aggregator.take(own, now_ms);
+            aggregator.end_report(&self.id, number);
             aggregator.round(nodes, now_ms)
         };
         let update = Update {
@@ -181,25 +182,20 @@ impl Statsvr {
         // Nobody listens yet: whoever begins to is told everything first.
         let _ = self.updates.send(Arc::new(update));
         self.rounds.fetch_add(1, Ordering::Relaxed);
-        others.into_iter().map(|(node, report)| (node.clone(), report)).collect()
+        let report = |rooms| Report { node: self.id.clone(), rooms };
+        reports.into_iter().map(|(node, rooms)| (node.id.clone(), report(rooms))).collect()
     }
 
-    /// Lets time pass in every split; drops those that nobody has been in for a window, and rooms without any. Gives back
-    /// what each room counts, with its hash.
-    fn count(&self, now_ms: u64) -> Vec<(u64, RoomReport)> {
+    /// Lets time pass in every split; drops those that nobody has been in for a window, and rooms without any. `tell` is told
+    /// what each room counts, ascending by split, and the unique keys of new users.
+    fn count(&self, now_ms: u64, mut tell: impl FnMut(&Room, &[(SplitId, SplitCounts)], &mut Vec<u64>)) {
         let rooms: Vec<Arc<Room>> = self.rooms.iter().map(|room| Arc::clone(&room)).collect();
         let round = self.rounds.load(Ordering::Relaxed) as u64;
         let idle_rounds_max = (self.settings.window_ms() / 1_000 + 2) as usize;
         let (mut splits_sum, mut window_bytes, mut names_bytes) = (0, 0, 0);
-        let mut reports = Vec::with_capacity(rooms.len());
-        let mut all_kept = Vec::new();
+        let (mut all_kept, mut splits, mut joined) = (Vec::new(), Vec::new(), Vec::new());
         for room in rooms {
             all_kept.extend(room.splits.read().iter().map(|(id, kept)| (*id, Arc::clone(kept))));
-            let mut report = RoomReport {
-                room: room.key.clone(),
-                splits: Vec::with_capacity(all_kept.len()),
-                joined: vec![],
-            };
             // A room that only a priority message was heard of, and nobody has come to.
             let mut idle = all_kept.is_empty() && room.heard_of_at_ms + self.settings.window_ms() < now_ms;
             splits_sum += all_kept.len();
@@ -207,27 +203,28 @@ impl Statsvr {
                 let mut split = kept.split.lock();
                 let counts = split.advance(now_ms);
                 let retell = room.hash.wrapping_add(id.index.into()) % RETELL_ROUNDS == round % RETELL_ROUNDS;
-                report.joined.append(&mut split.take_joined(retell));
+                joined.append(&mut split.take_joined(retell));
                 let (window, names) = split.bytes();
                 drop(split);
                 window_bytes += window;
                 names_bytes += names;
                 let idle_rounds = kept.idle_rounds.fetch_add(1, Ordering::Relaxed);
                 idle |= counts.num_users == 0 && idle_rounds > idle_rounds_max;
-                report.splits.push((id, counts));
+                splits.push((id, counts));
             }
             if idle {
                 self.drop_idle(&room, idle_rounds_max);
             }
-            if !report.splits.is_empty() {
-                reports.push((room.hash, report));
+            if !splits.is_empty() {
+                tell(&room, &splits, &mut joined);
             }
+            splits.clear();
+            joined.clear();
         }
         self.metrics.rooms.set(self.rooms.len() as f64);
         self.metrics.splits.set(splits_sum as f64);
         self.metrics.window_bytes.set(window_bytes as f64);
         self.metrics.names_bytes.set(names_bytes as f64);
-        reports
     }
 
     fn drop_idle(&self, room: &Room, idle_rounds_max: usize) {

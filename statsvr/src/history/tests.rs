@@ -191,6 +191,27 @@ fn failing_store_delays_writes_and_loses_nothing() {
 }
 
 #[test]
+fn clock_set_back_before_the_first_write_loses_no_point() {
+    run(async {
+        let store = Arc::new(MemoryStore::default());
+        let history = History::new(Arc::clone(&store) as Arc<dyn Store>, HistorySettings { node: 1 });
+        // The clock goes back into a block that is full, and that the store does not have.
+        for second in (0..361).chain(200..220) {
+            let at_ms = T + second * 1_000;
+            history.observe(&room("r"), Observation { at_ms, num_users: 3, ..Observation::default() }, &[]);
+        }
+        history.flush(T).await;
+        let range = SeriesRange { from_ms: T, to_ms: T + 400_000, step: Step::TenSeconds };
+        let again = History::new(Arc::clone(&store) as Arc<dyn Store>, HistorySettings { node: 1 });
+        let points = again.series(&room("r"), range).await.unwrap().points;
+        assert_eq!(
+            points.iter().map(|point| (point.t_ms - T) / 10_000).collect::<Vec<_>>(),
+            (0..37).collect::<Vec<_>>()
+        );
+    });
+}
+
+#[test]
 fn memory_stays_bounded_while_the_store_fails() {
     run(async {
         let store = Arc::new(MemoryStore::default());
