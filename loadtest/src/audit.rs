@@ -29,6 +29,16 @@ pub(crate) struct Oddities {
     pub(crate) out_of_order: u64,
     /// Never sent.
     pub(crate) unknown: u64,
+    /// Answers with a normal message ahead of a priority one, of a server that puts priority first.
+    pub(crate) priority_after_normal: u64,
+}
+
+impl Oddities {
+    /// Looks at the order within an answer of such a server.
+    pub(crate) fn look_at_answer(&mut self, marks: &[Mark]) {
+        let is_sorted = marks.is_sorted_by_key(|mark| mark.list == List::Normal);
+        self.priority_after_normal += u64::from(!is_sorted);
+    }
 }
 
 impl Received {
@@ -93,6 +103,8 @@ pub(crate) struct Verdict {
     pub(crate) repeated: u64,
     /// Received after a later one.
     pub(crate) out_of_order: u64,
+    /// Answers with a normal message ahead of a priority one, where priority comes first.
+    pub(crate) priority_after_normal: u64,
     /// Received without having been sent.
     pub(crate) unknown: u64,
     /// Requests that did not end as they should: what happened, how often.
@@ -102,7 +114,7 @@ pub(crate) struct Verdict {
 impl Verdict {
     /// Whether the run counts.
     pub(crate) fn is_clean(&self) -> bool {
-        let wrong = self.lost + self.repeated + self.out_of_order + self.unknown;
+        let wrong = self.lost + self.repeated + self.out_of_order + self.priority_after_normal + self.unknown;
         wrong == 0 && self.errors.is_empty() && self.acknowledged > 0
     }
 
@@ -112,6 +124,9 @@ impl Verdict {
             "{} acknowledged, {} received, {} lost, {} repeated, {} out of order",
             self.acknowledged, self.received, self.lost, self.repeated, self.out_of_order
         );
+        if self.priority_after_normal > 0 {
+            line += &format!(", {} times priority behind normal", self.priority_after_normal);
+        }
         if self.unknown > 0 {
             line += &format!(", {} never sent", self.unknown);
         }
@@ -128,6 +143,7 @@ impl Verdict {
         self.lost += other.lost;
         self.repeated += other.repeated;
         self.out_of_order += other.out_of_order;
+        self.priority_after_normal += other.priority_after_normal;
         self.unknown += other.unknown;
         for (what, count) in &other.errors {
             *self.errors.entry(what.clone()).or_default() += count;
@@ -191,11 +207,26 @@ mod tests {
     }
 
     #[test]
+    fn priority_behind_normal_is_found() {
+        for (marks, found) in [
+            (&[PRIORITY, PRIORITY, NORMAL][..], 0),
+            (&[NORMAL], 0),
+            (&[], 0),
+            (&[PRIORITY, NORMAL, PRIORITY], 1),
+        ] {
+            let mut oddities = Oddities::default();
+            oddities.look_at_answer(marks);
+            assert_eq!(oddities.priority_after_normal, found, "{marks:?}");
+        }
+    }
+
+    #[test]
     fn one_lost_message_spoils_a_run() {
         let clean = Verdict { acknowledged: 1, received: 1, ..Verdict::default() };
         assert!(clean.is_clean());
         assert!(!Verdict::default().is_clean(), "a run that sent nothing shows nothing");
         assert!(!Verdict { lost: 1, ..clean.clone() }.is_clean());
+        assert!(!Verdict { priority_after_normal: 1, ..clean.clone() }.is_clean());
         assert!(!Verdict { errors: [("status 500".to_owned(), 1)].into(), ..clean }.is_clean());
     }
 }

@@ -25,6 +25,12 @@ impl Tree {
         self.sum(cpu_of)
     }
 
+    /// Resident memory (bytes): pages that several processes share count in each. A look at it does not hold up the processes, as
+    /// one at the proportional share does, which walks all pages under a lock.
+    pub(crate) fn resident_bytes(self) -> Result<u64> {
+        self.sum(resident_of)
+    }
+
     /// Proportional share of memory (bytes): pages that several processes share count once.
     pub(crate) fn pss_bytes(self) -> Result<u64> {
         self.sum(pss_of)
@@ -75,6 +81,15 @@ fn cpu_of(pid: u32) -> Result<Duration> {
     let used = |at: usize| fields(&stat)?.get(at)?.parse::<u64>().ok();
     let (user, system) = used(11).zip(used(12)).with_context(|| format!("read the times in {path}"))?;
     Ok(ticks(user + system))
+}
+
+/// Resident memory of a process (bytes).
+pub(crate) fn resident_of(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/statm");
+    let statm = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    Ok(pages.with_context(|| format!("find the resident pages in {path}"))?
+        * rustix::param::page_size() as u64)
 }
 
 fn pss_of(pid: u32) -> Result<u64> {

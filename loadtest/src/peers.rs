@@ -116,6 +116,11 @@ pub(crate) trait Peer {
         true
     }
 
+    /// Whether an answer has priority messages before all normal ones. With one list for both there is no such order.
+    fn puts_priority_first(&self) -> bool {
+        false
+    }
+
     /// Whether it serves TLS itself.
     fn does_tls(&self) -> bool {
         false

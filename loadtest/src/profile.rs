@@ -143,6 +143,9 @@ impl Profile {
         if let Some(clients) = overrides.clients {
             self.clients.count = clients;
         }
+        if overrides.scale.is_some() || overrides.clients.is_some() {
+            self.expect.leave_out_size();
+        }
         self.rooms = self.rooms.min(self.clients.count.max(1));
         if let Some(duration) = overrides.duration {
             anyhow::ensure!(!duration.is_zero(), "--duration 0s must be longer than nothing");

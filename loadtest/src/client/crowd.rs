@@ -272,6 +272,7 @@ impl<'p> Crowd<'p> {
             lost,
             repeated: self.oddities.repeated,
             out_of_order,
+            priority_after_normal: self.oddities.priority_after_normal,
             unknown: self.oddities.unknown,
             errors,
         }
@@ -293,6 +294,9 @@ impl<'p> Crowd<'p> {
         }
         let now_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let sent = self.publisher.sent();
+        if self.peer.puts_priority_first() {
+            self.oddities.look_at_answer(&answer.marks);
+        }
         for mark in &answer.marks {
             viewer.received.take(mark, &sent, &mut self.oddities);
             let age_us = now_us.saturating_sub(mark.due_us).clamp(1, AGE_MAX_US);

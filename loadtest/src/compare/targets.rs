@@ -77,7 +77,7 @@ pub(crate) struct Judged {
 /// Rows whose figures belong to the statistics, which no peer has; they are measured elsewhere.
 pub(crate) const ROWS_ELSEWHERE: &str = "Rows 11 and 12, heartbeats a core and bytes an online user, are of the \
                                          statistics alone: no peer has them. The example online_bench measures them \
-                                         (online.txt).";
+                                         ([online.txt](online.txt)).";
 
 fn targets() -> Vec<Target> {
     use Against::{Contender, Nothing, Own, Scenario};

@@ -47,6 +47,10 @@ impl Peer for Bigroom {
         )
     }
 
+    fn puts_priority_first(&self) -> bool {
+        true
+    }
+
     fn does_tls(&self) -> bool {
         true
     }

@@ -55,6 +55,16 @@ impl Profile {
         for name in self.server_env.keys() {
             ensure!(name.starts_with("BIGROOM_"), "server_env: {name} must begin with BIGROOM_");
         }
+        ensure!(
+            self.expect.probes_p99_max.is_none() || self.clients.probes > 0,
+            "expect.probes_p99_max needs clients.probes of 1 or more"
+        );
+        if let Some(polls) = self.expect.polls_per_client_max {
+            ensure!(
+                polls > 0.0 && polls.is_finite(),
+                "expect.polls_per_client_max = {polls} must be above 0"
+            );
+        }
         is_share("expect.late_share_max", self.expect.late_share_max)
     }
 

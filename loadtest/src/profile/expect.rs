@@ -42,6 +42,15 @@ pub(crate) struct Expect {
     /// The same of normal messages.
     #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
     pub(crate) normal_p99_max: Option<Duration>,
+    /// The same of both lists as probes see them: viewers who read at once, apart from the crowd's queues and faults.
+    #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
+    pub(crate) probes_p99_max: Option<Duration>,
+    /// The most memory that the server may take (MiB); absent: not judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) server_memory_max_mib: Option<u64>,
+    /// The most polls a second that a client who is there may send, over all clients and the whole run; absent: not judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) polls_per_client_max: Option<f64>,
     /// Every 5 s, the server's own numbers of users and clients must be what was there at some moment of so long before; absent: not
     /// judged. Of a server with the window of presence as shipped, whose clients don't fail.
     #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
@@ -49,6 +58,13 @@ pub(crate) struct Expect {
 }
 
 impl Expect {
+    /// Drops the bounds that are of the profile's own size: a larger crowd waits longer between polls, and takes more memory.
+    pub(crate) fn leave_out_size(&mut self) {
+        self.probes_p99_max = None;
+        self.server_memory_max_mib = None;
+        self.polls_per_client_max = None;
+    }
+
     /// Whether an error may occur.
     pub(crate) fn allows_error(&self, what: &str) -> bool {
         self.errors.iter().any(|pattern| match pattern.strip_suffix('*') {
@@ -70,6 +86,9 @@ impl Default for Expect {
             errors: Vec::new(),
             priority_p99_max: None,
             normal_p99_max: None,
+            probes_p99_max: None,
+            server_memory_max_mib: None,
+            polls_per_client_max: None,
             counts_within: None,
         }
     }

@@ -135,7 +135,7 @@ pub(crate) struct ServerSample {
     /// User and system time within the second (processor seconds): of the process tree if its id is known, else from
     /// `process_cpu_seconds_total`.
     pub(crate) cpu_s: Option<f64>,
-    /// Memory at its end (bytes): proportional share of the process tree, else `process_resident_memory_bytes`.
+    /// Memory at its end (bytes): what is resident of the process tree, else `process_resident_memory_bytes`.
     pub(crate) memory_bytes: Option<u64>,
     /// `bigroom_parked_polls` at its end.
     pub(crate) parked_polls: Option<u64>,
@@ -149,7 +149,7 @@ pub(crate) struct ServerSample {
     pub(crate) online_users: Option<u64>,
     /// `bigroom_pressure_step` at its end: the highest of all processes.
     pub(crate) pressure_step: Option<u64>,
-    /// `bigroom_priority_gap_total` since the start of the server; it must be 0.
+    /// `bigroom_priority_gap_total` within the second; it must be 0.
     pub(crate) priority_gap: Option<u64>,
 }
 

@@ -1,7 +1,6 @@
 //! The server's side of a run, and what the load test takes itself, once a second.
 
 use std::{
-    fs,
     io::{Read as _, Write as _},
     net::TcpStream,
     sync::{
@@ -23,7 +22,7 @@ use super::{
     presence::Present,
     requests::Requests,
 };
-use crate::measure::Tree;
+use crate::measure::{Tree, resident_of};
 
 /// How long a server may take over its metrics.
 const SCRAPE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -86,12 +85,7 @@ pub(super) fn own_cpu_s() -> f64 {
 
 /// Resident memory of this process (bytes).
 pub(super) fn own_memory_bytes() -> u64 {
-    resident_bytes("/proc/self/statm").unwrap_or(0)
-}
-
-fn resident_bytes(path: &str) -> Option<u64> {
-    let pages: u64 = fs::read_to_string(path).ok()?.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
+    resident_of(std::process::id()).unwrap_or(0)
 }
 
 fn look(plan: &RunPlan, before: &mut Before) -> Sample {
@@ -121,9 +115,9 @@ fn look_at_server(plan: &RunPlan, before: &mut Before) -> ServerSample {
         risen.add(&now.risen_since(then));
         *then = now;
     }
-    let tree_cpu_s = plan.server_pid.and_then(|pid| Tree::of(pid).cpu().ok()).map(|cpu| cpu.as_secs_f64());
-    // Resident rather than proportional: the latter walks all pages under a lock that the server wants, too.
-    let resident = plan.server_pid.and_then(|pid| resident_bytes(&format!("/proc/{pid}/statm")));
+    let tree = plan.server_pid.map(Tree::of);
+    let tree_cpu_s = tree.and_then(|tree| tree.cpu().ok()).map(|cpu| cpu.as_secs_f64());
+    let resident = tree.and_then(|tree| tree.resident_bytes().ok());
     let since = |now: Option<f64>, then: Option<f64>| now.zip(then).map(|(now, then)| (now - then).max(0.0));
     let count = |value: Option<f64>| value.map(|value| value as u64);
     let sample = ServerSample {
@@ -135,7 +129,7 @@ fn look_at_server(plan: &RunPlan, before: &mut Before) -> ServerSample {
         requests_saved: count(risen.requests_saved),
         online_users: count(metrics.online_users),
         pressure_step: count(metrics.pressure_step),
-        priority_gap: count(metrics.priority_gap),
+        priority_gap: count(risen.priority_gap),
     };
     before.tree_cpu_s = tree_cpu_s;
     sample
@@ -225,6 +219,7 @@ impl Metrics {
             cpu_s: risen(self.cpu_s, then.cpu_s),
             polls: risen(self.polls, then.polls),
             requests_saved: risen(self.requests_saved, then.requests_saved),
+            priority_gap: risen(self.priority_gap, then.priority_gap),
             ..Self::default()
         }
     }

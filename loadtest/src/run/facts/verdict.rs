@@ -88,6 +88,7 @@ impl RunVerdict {
             verdict.weigh(what, *count, expect.allows_error(what));
         }
         verdict.weigh_bounds(outcome, expect);
+        verdict.weigh_server(outcome, expect);
         verdict.weigh_counts(outcome, expect);
         if verdict.acknowledged == [0; 2] && !expect.silence {
             verdict
@@ -130,20 +131,44 @@ impl RunVerdict {
         let missed = outcome.totals.missed;
         self.weigh("sends went out late", late[0] + late[1], late_share <= expect.late_share_max);
         self.weigh("sends were missed", missed[0] + missed[1], expect.missed);
-        let bounds = [(List::Priority, expect.priority_p99_max), (List::Normal, expect.normal_p99_max)];
-        for (list, bound) in bounds {
-            let (Some(bound), Some(p99)) = (bound, outcome.ages[list.index()].quantile(0.99)) else {
+        let [priority, normal] = [List::Priority, List::Normal].map(List::index);
+        for (ages, bound, whose) in [
+            (&outcome.ages[priority], expect.priority_p99_max, "priority messages"),
+            (&outcome.ages[normal], expect.normal_p99_max, "normal messages"),
+            (&outcome.probe_ages[priority], expect.probes_p99_max, "priority messages, seen by probes"),
+            (&outcome.probe_ages[normal], expect.probes_p99_max, "normal messages, seen by probes"),
+        ] {
+            let Some((bound, p99)) = bound.zip(ages.quantile(0.99)).filter(|(bound, p99)| p99 > bound) else {
                 continue;
             };
-            if p99 > bound {
-                let name = list.name();
-                let what = format!(
-                    "ms is the p99 age of {name} messages, above {}",
-                    humantime::format_duration(bound)
-                );
-                self.findings
-                    .push(Finding { what, count: u64::try_from(p99.as_millis()).unwrap_or(u64::MAX) });
+            let what = format!("ms is the p99 age of {whose}, above {}", humantime::format_duration(bound));
+            self.findings.push(Finding { what, count: u64::try_from(p99.as_millis()).unwrap_or(u64::MAX) });
+        }
+    }
+
+    /// Judges what the server takes and what it lets clients do.
+    fn weigh_server(&mut self, outcome: &RunOutcome, expect: &Expect) {
+        let servers = || outcome.samples.iter().filter_map(|sample| sample.server);
+        let gap = servers().filter_map(|server| server.priority_gap).sum();
+        self.find("priority messages that the server counts as skipped", gap);
+        let memory_mib = servers().filter_map(|server| server.memory_bytes).max().map(|bytes| bytes >> 20);
+        match (expect.server_memory_max_mib, memory_mib) {
+            (Some(bound), Some(mib)) if mib > bound => {
+                let what = format!("MiB is the server's largest memory, above {bound}");
+                self.findings.push(Finding { what, count: mib });
             }
+            (Some(bound), None) => {
+                let what = format!("bound of {bound} MiB was not judged: the server's memory is not known");
+                self.remarks.push(Finding { what, count: 1 });
+            }
+            _ => {}
+        }
+        let client_seconds: u64 = outcome.samples.iter().map(|sample| sample.connected).sum();
+        if let Some(bound) = expect.polls_per_client_max
+            && outcome.totals.polls as f64 > bound * client_seconds as f64
+        {
+            let what = format!("polls were sent, above {bound} a second for each client who was there");
+            self.findings.push(Finding { what, count: outcome.totals.polls });
         }
     }
 

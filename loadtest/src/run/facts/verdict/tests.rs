@@ -152,6 +152,57 @@ fn bounds_on_latency_and_lateness_hold() {
 }
 
 #[test]
+fn probes_are_held_to_their_bound_whatever_the_crowd_sees() {
+    let mut outcome = good();
+    let mut recorder = crate::run::latencies::LatencyRecorder::new();
+    outcome.ages = [(); 2].map(|()| {
+        recorder.record(2_000_000, 10);
+        recorder.take()
+    });
+    let expect = Expect { probes_p99_max: Some(std::time::Duration::from_secs(1)), ..Expect::default() };
+    assert!(RunVerdict::of(&outcome, &expect).is_clean());
+    recorder.record(2_000_000, 10);
+    outcome.probe_ages[NORMAL] = recorder.take();
+    let findings = RunVerdict::of(&outcome, &expect).findings;
+    assert_eq!(findings[0].what, "ms is the p99 age of normal messages, seen by probes, above 1s");
+}
+
+#[test]
+fn server_is_held_to_its_bounds() {
+    use crate::run::outcome::{Sample, ServerSample};
+    let second = |at_s, memory_mib: u64, priority_gap| {
+        let memory_bytes = Some(memory_mib << 20);
+        let server =
+            Some(ServerSample { memory_bytes, priority_gap: Some(priority_gap), ..ServerSample::default() });
+        Sample { at_s, connected: 10, server, ..Sample::default() }
+    };
+    let mut outcome = good();
+    outcome.samples = vec![second(0, 30, 0), second(1, 50, 0), second(2, 40, 0)];
+    outcome.totals.polls = 60;
+    let expect = |mib, polls| Expect {
+        server_memory_max_mib: Some(mib),
+        polls_per_client_max: Some(polls),
+        ..Expect::default()
+    };
+    let findings = |outcome: &RunOutcome, expect: &Expect| -> Vec<_> {
+        RunVerdict::of(outcome, expect)
+            .findings
+            .into_iter()
+            .map(|finding| (finding.count, finding.what))
+            .collect()
+    };
+    let unknown = RunVerdict::of(&good(), &expect(50, 2.0));
+    assert_eq!((unknown.is_clean(), unknown.remarks.len()), (true, 1), "{unknown:?}");
+    assert_eq!(findings(&outcome, &expect(50, 2.0)), []);
+    assert_eq!(findings(&outcome, &Expect::default()), []);
+    let found = findings(&outcome, &expect(49, 1.9));
+    assert_eq!(found.iter().map(|(count, _)| *count).collect::<Vec<_>>(), [50, 60], "{found:?}");
+    outcome.samples.push(second(3, 40, 2));
+    let found = findings(&outcome, &Expect::default());
+    assert_eq!(found, [(2, "priority messages that the server counts as skipped".to_owned())]);
+}
+
+#[test]
 fn counts_are_held_to_who_was_there() {
     use crate::run::{
         Sample,
