@@ -21,8 +21,14 @@ fn small(name: &str, viewers: u64, individuals: u32, duration_s: u32) -> Scenari
     }
 }
 
+/// Costs that stay as they are: see the file.
+fn measured() -> room::Costs {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/simulate/tests/costs.toml");
+    costs::load(Some(&path.into())).unwrap().1
+}
+
 fn play(scenario: &Scenario, seed: u64) -> Outcome {
-    let (setup, _) = scenario.setup(seed, costs::load(None).unwrap().1).unwrap();
+    let (setup, _) = scenario.setup(seed, measured()).unwrap();
     World::new(&setup).unwrap().run()
 }
 
@@ -47,7 +53,7 @@ fn assert_clean(outcome: &Outcome) {
 fn same_seed_gives_the_same_bytes() {
     let report = |seed| {
         let scenario = small("loss", 200_000, 400, 40);
-        let (setup, cluster) = scenario.setup(seed, costs::load(None).unwrap().1).unwrap();
+        let (setup, cluster) = scenario.setup(seed, measured()).unwrap();
         let played = vec![Played { scenario, cluster, outcome: World::new(&setup).unwrap().run() }];
         SimulationReport { command: "loadtest simulate".to_owned(), seed, played }
     };
@@ -85,7 +91,7 @@ fn planner_and_simulation_agree_on_a_steady_room() {
         [(15_000_000, 1.0, 0.2), (2_000_000, 0.5, 0.0), (50_000, 0.0, 0.0), (2_000_000, 0.0, 1.0)]
     {
         let scenario = Scenario { polite_share, priority, ..small("steady", viewers, 4_000, 100) };
-        let (setup, cluster) = scenario.setup(3, costs::load(None).unwrap().1).unwrap();
+        let (setup, cluster) = scenario.setup(3, measured()).unwrap();
         let outcome = World::new(&setup).unwrap().run();
         near("polls", mean(&outcome, |sample| sample.polls_per_s), cluster.expected_polls_per_s, 0.05);
         near("p50", outcome.ages[1].quantile_ms(0.5), cluster.expected_normal_p50_ms, 0.10);
@@ -150,7 +156,7 @@ fn flood_beyond_the_limit_is_paged_without_loss() {
 #[test]
 fn report_has_every_scenario_that_was_played() {
     let scenario = small("steady", 100_000, 300, 20);
-    let (setup, cluster) = scenario.setup(1, costs::load(None).unwrap().1).unwrap();
+    let (setup, cluster) = scenario.setup(1, measured()).unwrap();
     let played = vec![Played { scenario, cluster, outcome: World::new(&setup).unwrap().run() }];
     let report = SimulationReport { command: "c".to_owned(), seed: 1, played };
     let out = tempfile::tempdir().unwrap();
@@ -166,7 +172,7 @@ fn report_has_every_scenario_that_was_played() {
 
 #[test]
 fn shipped_scenarios_have_names_of_their_own_and_clusters() {
-    let costs = costs::load(None).unwrap().1;
+    let costs = measured();
     let mut names = std::collections::BTreeSet::new();
     for scenario in shipped() {
         assert!(names.insert(scenario.name), "{}", scenario.name);
