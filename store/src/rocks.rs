@@ -22,6 +22,7 @@ mod recovery;
 mod retention;
 mod rooms;
 mod sweep;
+mod time_slice;
 mod wal;
 mod writer;
 
@@ -191,6 +192,9 @@ impl RocksStore {
         let writing = Writer::new(Arc::clone(&shared), directory, operations, closing);
         let failing = Arc::clone(&shared);
         threads.start("log-writer", move || {
+            if let Err(error) = time_slice::shorten() {
+                tracing::debug!(%error, "the log's writing thread keeps its time slice: sends may wait for other threads");
+            }
             if catch_unwind(AssertUnwindSafe(|| writing.run())).is_err() {
                 failing
                     .health
