@@ -36,7 +36,7 @@ pub(crate) use self::{
     figures::Figure,
     growth::{Growth, has_point},
     outcome::{Outcome, Run},
-    runs::{Cell, OURS, Runs},
+    runs::{BEFORE, Cell, OURS, Runs},
     targets::{Judged, Met, ROWS_ELSEWHERE, judge},
 };
 use crate::{
@@ -187,7 +187,8 @@ fn scenarios<'a>(
     notes: &mut Vec<String>,
 ) -> Result<Vec<Scenario<'a>>> {
     let all: Vec<&dyn Peer> = contenders.iter().map(AsRef::as_ref).collect();
-    let ours: Vec<&dyn Peer> = all.iter().copied().filter(|peer| peer.name() == OURS).collect();
+    let ours: Vec<&dyn Peer> =
+        all.iter().copied().filter(|peer| [OURS, BEFORE].contains(&peer.name())).collect();
     let mut scenarios = Vec::new();
     if args.wants(Chapter::Parked) {
         scenarios.extend(parked::scenarios(stage, &all));

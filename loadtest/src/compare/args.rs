@@ -13,6 +13,9 @@ pub(crate) struct CompareArgs {
     /// The bigroom binary; without it, only the peers are measured
     #[arg(long, value_name = "FILE")]
     pub(crate) server: Option<PathBuf>,
+    /// Another build of bigroom, played beside the first as `bigroom-before`; with --check, what it has as well is no regression
+    #[arg(long, value_name = "FILE", requires = "server", conflicts_with = "write_baseline")]
+    pub(crate) before: Option<PathBuf>,
     /// Servers to compare with; what is not installed is left out
     #[arg(
         long,
@@ -111,9 +114,13 @@ mod tests {
     #[test]
     fn values_out_of_range_are_refused() {
         assert!(args(&["--latency-time", "10m"]).is_ok());
-        for words in
-            [["--latency-time", "5s"], ["--name", "../cost"], ["--repeats", "0"], ["--check", "b.json"]]
-        {
+        for words in [
+            ["--latency-time", "5s"],
+            ["--name", "../cost"],
+            ["--repeats", "0"],
+            ["--check", "b.json"],
+            ["--before", "old"],
+        ] {
             assert!(args(&words).is_err(), "{words:?}");
         }
     }

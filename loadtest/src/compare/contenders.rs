@@ -1,8 +1,10 @@
 //! Who is compared.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, ensure};
 
-use super::CompareArgs;
+use super::{BEFORE, CompareArgs, OURS};
 use crate::peers::{Answers, Bigroom, EngineIo, Floor, Nchan, Peer, PeerName, Pushpin};
 
 /// Everyone that was named and is installed; who is not is noted.
@@ -13,8 +15,10 @@ pub(super) fn of(
 ) -> Result<Vec<Box<dyn Peer>>> {
     let mut contenders: Vec<Box<dyn Peer>> = Vec::new();
     if let Some(binary) = &args.server {
-        let binary = binary.canonicalize().with_context(|| format!("find {}", binary.display()))?;
-        contenders.push(Box::new(Bigroom { binary }));
+        contenders.push(build(OURS, binary)?);
+    }
+    if let Some(binary) = &args.before {
+        contenders.push(build(BEFORE, binary)?);
     }
     for &name in peers {
         match peer(name)? {
@@ -24,6 +28,12 @@ pub(super) fn of(
     }
     ensure!(!contenders.is_empty(), "there is nothing to measure: name --server or --peers");
     Ok(contenders)
+}
+
+/// A build of bigroom.
+fn build(name: &'static str, binary: &Path) -> Result<Box<dyn Peer>> {
+    let binary = binary.canonicalize().with_context(|| format!("find {}", binary.display()))?;
+    Ok(Box::new(Bigroom { name, binary }))
 }
 
 /// A peer, or why it is left out.

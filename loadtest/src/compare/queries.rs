@@ -73,7 +73,7 @@ pub(super) fn scenarios<'a>(stage: &'a Stage, ours: &[&'a dyn Peer]) -> Vec<Scen
 impl Crowded {
     fn scenario<'a>(self, stage: &'a Stage, ours: &[&'a dyn Peer]) -> Scenario<'a> {
         let mut contenders = Vec::new();
-        for &peer in ours {
+        for &peer in ours.iter().filter(|peer| peer.name() == OURS) {
             let play =
                 move |is_asked| move |peer: &'a dyn Peer, server: &Server| self.play(peer, server, is_asked);
             contenders.push(Contender::named(OURS, peer, stage.start(), play(true)));

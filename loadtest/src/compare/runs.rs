@@ -7,6 +7,8 @@ use crate::stats::Spread;
 
 /// The contender that the others are compared with.
 pub(crate) const OURS: &str = "bigroom";
+/// Another build of it, of an earlier commit mostly.
+pub(crate) const BEFORE: &str = "bigroom-before";
 
 /// Every play, in the order of playing.
 #[derive(Default, Serialize, Debug)]

@@ -27,12 +27,14 @@ const CURSOR_BEFORE: &[u8] = b"\"next_cursor\":\"";
 /// A bigroom binary.
 #[derive(Debug)]
 pub(crate) struct Bigroom {
+    /// Its name in tables: two builds may play beside each other.
+    pub(crate) name: &'static str,
     pub(crate) binary: PathBuf,
 }
 
 impl Peer for Bigroom {
     fn name(&self) -> &'static str {
-        "bigroom"
+        self.name
     }
 
     fn about(&self) -> String {
@@ -143,7 +145,7 @@ mod tests {
     use super::*;
 
     fn peer() -> Bigroom {
-        Bigroom { binary: PathBuf::new() }
+        Bigroom { name: "bigroom", binary: PathBuf::new() }
     }
 
     #[test]
