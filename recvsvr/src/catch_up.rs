@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use room::{Cursor, List, PerList, Problem, Seq, pressure::PressureStep};
+use room::{Cursor, Epoch, List, PerList, Problem, Seq, pressure::PressureStep};
 use store::{Page, Range};
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
 /// What makes two loads the same.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct LoadKey {
+    epoch: Epoch,
     seen: (Seq, Seq),
     restarted: bool,
     wants_kept: bool,
@@ -31,7 +32,8 @@ pub(crate) struct LoadKey {
     held_since_ms: Option<u64>,
 }
 
-/// Answers a reader out of the store.
+/// Answers a reader out of the store. `None` if the log is another one by now: the reader's place is none of it, so the
+/// poll must begin anew, in the room as it is then.
 ///
 /// At most [`crate::rooms::LOADS_MAX`] reads are under way. Beyond it, a reader that lacks only normal messages is
 /// moved forward to what is in memory; one that lacks priority messages waits its turn.
@@ -41,9 +43,25 @@ pub(crate) async fn read(
     waiting: Waiting,
     decision: Decision,
     terms: Terms,
+) -> Result<Option<Arc<Encoded>>, Problem> {
+    let answer = read_once(&rooms, &room, waiting, decision, terms).await?;
+    if rooms.log.epoch() == waiting.place.epoch {
+        return Ok(Some(answer));
+    }
+    rooms.pull(&room, "epoch").await;
+    Ok(None)
+}
+
+async fn read_once(
+    rooms: &Arc<Rooms>,
+    room: &Arc<LiveRoom>,
+    waiting: Waiting,
+    decision: Decision,
+    terms: Terms,
 ) -> Result<Arc<Encoded>, Problem> {
     let seen = waiting.place.seen;
     let key = LoadKey {
+        epoch: waiting.place.epoch,
         seen: (seen.priority, seen.normal),
         restarted: waiting.place.restarted,
         wants_kept: waiting.place.wants_kept,
@@ -67,7 +85,7 @@ pub(crate) async fn read(
     }
     let load = {
         let mut loads = room.loads.lock();
-        let (rooms, loaded) = (Arc::clone(&rooms), Arc::clone(&room));
+        let (rooms, loaded) = (Arc::clone(rooms), Arc::clone(room));
         let load = loads.entry(key).or_insert_with(|| {
             begin_load(async move {
                 let _ended = Loading(|| drop(loaded.loads.lock().remove(&key)));
@@ -110,7 +128,8 @@ async fn read_pages(
         Served::Now => now_ms,
         Served::At(at_ms) => at_ms,
     };
-    let epoch = rooms.log.epoch();
+    // The place's, whatever the log is by now: with a cursor of a log that is gone its reader starts over, and lacks nothing.
+    let epoch = waiting.place.epoch;
     let parts = Parts {
         epoch,
         messages: PerList::from_fn(|list| Messages::Stored(&pages[list].messages[..slice.parts[list].count])),

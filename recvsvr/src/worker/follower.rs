@@ -239,9 +239,8 @@ impl Follower {
             return Started::Answer(answer);
         }
         let (rooms, room) = (Arc::clone(&self.worker.rooms), Arc::clone(&room.room));
-        let read = async move {
-            catch_up::read(rooms, room, waiting, decision, terms).await.map(|e| Some(Rc::new(e)))
-        };
+        let read =
+            async move { Ok(catch_up::read(rooms, room, waiting, decision, terms).await?.map(Rc::new)) };
         Started::Later(read.boxed_local())
     }
 

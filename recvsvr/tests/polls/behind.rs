@@ -260,3 +260,27 @@ fn readers_ahead_of_the_room_all_wait_until_it_has_caught_up() {
         }
     });
 }
+
+#[test]
+fn log_that_becomes_another_while_it_is_read_is_read_from_its_beginning() {
+    on_node(small_tail(), async |node| {
+        let room = room("renewed");
+        let mut reader = reader_of(&node, &room, 0, 100).await;
+        reader.limit = 30;
+        assert_eq!(reader.poll(LONG_MS).await.seqs.normal, (1..=30).collect::<Vec<_>>());
+        node.store.hold_reads();
+        let poll = tokio::task::spawn_local(async move {
+            let got = reader.poll(LONG_MS).await;
+            (reader, got)
+        });
+        until("the read waits", || node.store.held_reads() == 1).await;
+        node.store.renew();
+        node.store.release_reads();
+        let (mut reader, got) = within("the answer", poll).await.unwrap();
+        assert_eq!(got.gap_reason(), Some("epoch"));
+        assert_eq!(got.seqs.normal, (1..=30).collect::<Vec<_>>());
+        let next = reader.poll(LONG_MS).await;
+        assert_eq!(next.gap_reason(), None);
+        assert_eq!(next.seqs.normal, (31..=60).collect::<Vec<_>>());
+    });
+}
