@@ -11,7 +11,7 @@ use crate::{
     hold::{Decision, Waiting},
     live_room::{LiveRoom, Loading, begin_load},
     metrics,
-    rooms::{Rooms, refusal},
+    rooms::{Rooms, is_replaced, refusal},
     slice::{Available, Portion, Slice, cut},
     snapshot::Served,
     worker::now_ms,
@@ -32,29 +32,13 @@ pub(crate) struct LoadKey {
     held_since_ms: Option<u64>,
 }
 
-/// Answers a reader out of the store. `None` if the log is another one by now: the reader's place is none of it, so the
-/// poll must begin anew, in the room as it is then.
+/// Answers a reader out of the store.
 ///
 /// At most [`crate::rooms::LOADS_MAX`] reads are under way. Beyond it, a reader that lacks only normal messages is
 /// moved forward to what is in memory; one that lacks priority messages waits its turn.
 pub(crate) async fn read(
     rooms: Arc<Rooms>,
     room: Arc<LiveRoom>,
-    waiting: Waiting,
-    decision: Decision,
-    terms: Terms,
-) -> Result<Option<Arc<Encoded>>, Problem> {
-    let answer = read_once(&rooms, &room, waiting, decision, terms).await?;
-    if rooms.log.epoch() == waiting.place.epoch {
-        return Ok(Some(answer));
-    }
-    rooms.pull(&room, "epoch").await;
-    Ok(None)
-}
-
-async fn read_once(
-    rooms: &Arc<Rooms>,
-    room: &Arc<LiveRoom>,
     waiting: Waiting,
     decision: Decision,
     terms: Terms,
@@ -85,7 +69,7 @@ async fn read_once(
     }
     let load = {
         let mut loads = room.loads.lock();
-        let (rooms, loaded) = (Arc::clone(rooms), Arc::clone(room));
+        let (rooms, loaded) = (Arc::clone(&rooms), Arc::clone(&room));
         let load = loads.entry(key).or_insert_with(|| {
             begin_load(async move {
                 let _ended = Loading(|| drop(loaded.loads.lock().remove(&key)));
@@ -118,6 +102,11 @@ async fn read_pages(
         priority: page(List::Priority).await.map_err(|e| refusal(&e))?,
         normal: page(List::Normal).await.map_err(|e| refusal(&e))?,
     };
+    if List::ALL.into_iter().any(|list| pages[list].epoch != waiting.place.epoch) {
+        // What another log has behind this place is not what the reader lacks. It starts over once the room is read anew.
+        rooms.want_pull(&room.key);
+        return Err(is_replaced());
+    }
     let settings = room
         .with_snapshot(|snapshot| snapshot.map(|snapshot| Arc::clone(&snapshot.settings)))
         .unwrap_or_default();
@@ -128,7 +117,6 @@ async fn read_pages(
         Served::Now => now_ms,
         Served::At(at_ms) => at_ms,
     };
-    // The place's, whatever the log is by now: with a cursor of a log that is gone its reader starts over, and lacks nothing.
     let epoch = waiting.place.epoch;
     let parts = Parts {
         epoch,
@@ -149,7 +137,7 @@ async fn read_pages(
 /// Cuts the slice out of what was read.
 fn slice(pages: &PerList<Page>, waiting: &Waiting, limit: usize, withhold_normal: bool) -> Slice {
     let available = PerList::from_fn(|list| {
-        let Page { messages, bounds } = &pages[list];
+        let Page { messages, bounds, .. } = &pages[list];
         let from = messages.first().map_or(bounds.first, |first| first.seq);
         Available { from, last: bounds.last, kept_from: bounds.first.max(from) }
     });

@@ -78,7 +78,7 @@ impl Snapshot {
         is_here.then(|| {
             let take = (until.since(after) as usize).min(limit);
             let messages = tail.after(after, take).map(|cached| Arc::clone(&cached.message)).collect();
-            Page { messages, bounds }
+            Page { epoch: self.epoch, messages, bounds }
         })
     }
 }

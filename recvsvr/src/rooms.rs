@@ -289,8 +289,12 @@ impl Rooms {
                 priority: read(List::Priority).await.map_err(|e| refusal(&e))?,
                 normal: read(List::Normal).await.map_err(|e| refusal(&e))?,
             };
+            let epoch = pages.priority.epoch;
+            if pages.normal.epoch != epoch {
+                return Err(is_replaced());
+            }
             let filled = room.fill_with(
-                self.log.epoch(),
+                epoch,
                 &view,
                 &pages,
                 settings_noticed,
@@ -347,7 +351,7 @@ impl Rooms {
     }
 
     /// Has what the room lacks read, soon.
-    fn want_pull(&self, key: &RoomKey) {
+    pub(crate) fn want_pull(&self, key: &RoomKey) {
         let mut behind = self.behind.lock();
         if behind.len() < PULLS_QUEUED_MAX {
             behind.insert(key.clone());
@@ -357,6 +361,11 @@ impl Rooms {
         drop(behind);
         self.pull_wanted.notify_one();
     }
+}
+
+/// The log became another one while it was read.
+pub(crate) fn is_replaced() -> Problem {
+    Problem::new(ErrorCode::LogUnavailable, "the message log was replaced while it was read: try again")
 }
 
 /// A store's failure as a reader sees it. The cause goes to the log, once, here.

@@ -58,7 +58,7 @@ impl Rooms {
             .for_each_concurrent(PULLS_AT_ONCE, async |key| {
                 let Some(room) = room_ref(&self.rooms, &key) else { return };
                 // A pull that was under way when this was asked for may have brought it all.
-                if room.snapshot().is_some_and(|snapshot| !room.has_all_noticed(&snapshot)) {
+                if self.lacks_something(&room) {
                     self.pull(&room, "gap").await;
                 }
             })

@@ -86,6 +86,8 @@ pub struct Retraction {
 /// Part of a list.
 #[derive(Clone, Debug)]
 pub struct Page {
+    /// The log that it is of: another than [`RoomLog::epoch`] tells, if that changed meanwhile.
+    pub epoch: Epoch,
     /// Ascending and contiguous; empty if there was nothing in the range.
     pub messages: Vec<Arc<Message>>,
     /// What the list kept at the time of reading.

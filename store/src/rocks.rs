@@ -271,9 +271,10 @@ impl RoomLog for RocksStore {
     async fn read(&self, room: &RoomKey, list: List, range: Range, limit: usize) -> Result<Page, StoreError> {
         let room = room.clone();
         self.read_on_thread(move |shared| {
-            shared.read(|log| {
+            let (messages, bounds) = shared.read(|log| {
                 Reader::new(log, shared.options.retention).page(&room, list, range, limit, unix_ms())
-            })
+            })?;
+            Ok(Page { epoch: shared.epoch, messages, bounds })
         })
         .await
     }

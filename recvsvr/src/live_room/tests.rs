@@ -37,8 +37,9 @@ fn notice(room: &LiveRoom, epoch: Epoch, messages: Vec<Arc<Message>>) -> Applied
 /// The room is filled from a log whose normal list has these messages and no others.
 fn fill(room: &LiveRoom, messages: Vec<Arc<Message>>) -> Filled {
     let last = messages.last().map_or(Seq(0), |newest| newest.seq);
-    let normal = Page { messages, bounds: Bounds { first: Seq(1), last } };
-    let pages = PerList { priority: Page { messages: Vec::new(), bounds: Bounds::EMPTY }, normal };
+    let normal = Page { epoch: EPOCH, messages, bounds: Bounds { first: Seq(1), last } };
+    let pages =
+        PerList { priority: Page { epoch: EPOCH, messages: Vec::new(), bounds: Bounds::EMPTY }, normal };
     let view = RoomView { settings: Arc::default(), bounds: PerList::from_fn(|list| pages[list].bounds) };
     room.fill_with(EPOCH, &view, &pages, room.settings_noticed(), LIMITS, &StoreOptions::default())
 }

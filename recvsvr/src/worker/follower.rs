@@ -239,8 +239,9 @@ impl Follower {
             return Started::Answer(answer);
         }
         let (rooms, room) = (Arc::clone(&self.worker.rooms), Arc::clone(&room.room));
-        let read =
-            async move { Ok(catch_up::read(rooms, room, waiting, decision, terms).await?.map(Rc::new)) };
+        let read = async move {
+            catch_up::read(rooms, room, waiting, decision, terms).await.map(|e| Some(Rc::new(e)))
+        };
         Started::Later(read.boxed_local())
     }
 

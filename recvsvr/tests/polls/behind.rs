@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use recvsvr::{RecvOptions, Start, now_ms};
-use room::{List, PerList, Retention};
+use room::{ErrorCode, List, PerList, Retention};
 use store::{Append, Store as _, StoreOptions};
 
 use crate::harness::{LONG_MS, Node, Reader, message, on_node, options, room, until, within};
@@ -262,21 +262,32 @@ fn readers_ahead_of_the_room_all_wait_until_it_has_caught_up() {
 }
 
 #[test]
-fn log_that_becomes_another_while_it_is_read_is_read_from_its_beginning() {
+fn reader_of_a_log_that_is_replaced_while_it_is_read_starts_over() {
     on_node(small_tail(), async |node| {
-        let room = room("renewed");
+        let room = room("replaced");
         let mut reader = reader_of(&node, &room, 0, 100).await;
         reader.limit = 30;
         assert_eq!(reader.poll(LONG_MS).await.seqs.normal, (1..=30).collect::<Vec<_>>());
         node.store.hold_reads();
         let poll = tokio::task::spawn_local(async move {
-            let got = reader.poll(LONG_MS).await;
-            (reader, got)
+            let refusal = reader.try_poll(LONG_MS).await.err();
+            (reader, refusal)
         });
         until("the read waits", || node.store.held_reads() == 1).await;
         node.store.renew();
         node.store.release_reads();
-        let (mut reader, got) = within("the answer", poll).await.unwrap();
+        let (mut reader, refusal) = within("the refusal", poll).await.unwrap();
+        assert_eq!(refusal.unwrap().code, ErrorCode::LogUnavailable);
+        // The room is read anew for it, though nothing was noticed that it lacks.
+        let got = within("the new log", async {
+            loop {
+                match reader.try_poll(LONG_MS).await {
+                    Ok(got) => break got,
+                    Err(again) => assert_eq!(again.code, ErrorCode::LogUnavailable),
+                }
+            }
+        })
+        .await;
         assert_eq!(got.gap_reason(), Some("epoch"));
         assert_eq!(got.seqs.normal, (1..=30).collect::<Vec<_>>());
         let next = reader.poll(LONG_MS).await;

@@ -243,9 +243,10 @@ impl RoomLog for RemoteLog {
         };
         let ask = async |mut client: LogServiceClient<_>, request| client.read(request).await;
         let page = self.ask("read", room, request, ask).await?;
-        self.incoming.set_epoch(Epoch(page.epoch));
+        let epoch = Epoch(page.epoch);
+        self.incoming.set_epoch(epoch);
         let bounds = page.bounds.ok_or_else(|| status::bad_answer(proto::Malformed("bounds")))?.into();
-        Ok(Page { messages: messages(page.messages).map_err(status::bad_answer)?, bounds })
+        Ok(Page { epoch, messages: messages(page.messages).map_err(status::bad_answer)?, bounds })
     }
 
     fn subscribe(&self, sink: Arc<dyn NoticeSink>) {

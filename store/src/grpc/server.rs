@@ -93,7 +93,7 @@ impl generated::LogService for LogServer {
         let limit = (request.limit as usize).min(PAGE_MAX);
         let page = self.log.read(&room, list, range, limit).await.map_err(|error| status::of(&error))?;
         Ok(Response::new(wire::LogPage {
-            epoch: self.log.epoch().0,
+            epoch: page.epoch.0,
             bounds: Some(page.bounds.into()),
             messages: page.messages.iter().map(|message| (&**message).into()).collect(),
         }))

@@ -13,7 +13,7 @@ use super::{
     retention,
     rooms::{Room, Stamp},
 };
-use crate::{Page, Range, RoomView, StoreError};
+use crate::{Range, RoomView, StoreError};
 
 /// The log at one moment.
 pub(crate) struct Reader<'a> {
@@ -95,7 +95,7 @@ impl<'a> Reader<'a> {
         Ok((RoomView { settings: room.settings, bounds }, oldest))
     }
 
-    /// Part of a list.
+    /// Part of a list, and what it keeps.
     pub(crate) fn page(
         &self,
         key: &RoomKey,
@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
         range: Range,
         limit: usize,
         now_ms: u64,
-    ) -> Result<Page, StoreError> {
+    ) -> Result<(Vec<Arc<Message>>, Bounds), StoreError> {
         let head = self.head(key, list)?.unwrap_or(Head::EMPTY);
         let settings = self.settings(key)?.unwrap_or_default();
         let bounds = self.bounds(key, list, &head, &settings, now_ms)?.0;
@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
             Some((from, to)) => self.messages(key, list, from, to)?,
             None => Vec::new(),
         };
-        Ok(Page { messages, bounds })
+        Ok((messages, bounds))
     }
 
     /// The messages `from` to `to`, both included; each must be there.

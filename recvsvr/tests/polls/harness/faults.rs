@@ -158,7 +158,8 @@ impl RoomLog for SlowStore {
         if self.refuses.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("refused by the test".to_owned()));
         }
-        let page = self.log.read(room, list, range, limit).await;
+        let epoch = self.epoch();
+        let page = self.log.read(room, list, range, limit).await.map(|page| Page { epoch, ..page });
         for message in self.next_chatter() {
             self.log.append(message).await?;
         }
