@@ -95,9 +95,10 @@ fuzz: ## fuzz every parser and decoder, each for FUZZ_SECONDS=600; fuzz/README.m
 .PHONY: bench-check
 # Not a part of the tests: it needs a quiet machine and some minutes. ARGS="--write-baseline docs/benchmarks/baseline.json"
 # writes the baseline anew, which belongs into the commit that moved the figures. BEFORE=COMMIT plays a build of that commit
-# beside: what it has as well is the machine's doing.
+# beside, the baseline's best: what it has as well is the machine's doing.
 bench-check: ## fail if a cost beside the floor got worse than in docs/benchmarks/baseline.json by more than 15 %
-	@$(if $(BEFORE),before=$$(scripts/build-commit $(BEFORE));) $(built_for_bench) \
+	@$(built_for_bench) \
+	$(if $(BEFORE),before=$$(scripts/build-commit $(BEFORE));) \
 	compare $(or $(ARGS),--check docs/benchmarks/baseline.json) $(if $(BEFORE),--before "$$before")
 
 .PHONY: help

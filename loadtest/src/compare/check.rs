@@ -31,9 +31,16 @@ const REPEATS_MAX: u32 = 9;
 const REPEATS_MORE: u32 = 2;
 const FLOOR: &str = "floor";
 
-/// Plays the short comparison; tells whether no ratio got worse than the baseline's by more than the margin.
+/// Plays the short comparison; tells whether no ratio got worse by more than the margin: than the baseline's or, where an earlier
+/// build plays beside, than that build's.
 pub(super) fn check(args: &CompareArgs, path: &Path) -> Result<bool> {
     let baseline = Baseline::read(path)?;
+    if let (Some(ours), Some(before)) = (&args.server, &args.before) {
+        ensure!(
+            ours.canonicalize().ok() != before.canonicalize().ok(),
+            "--before is the build that is to be checked: name one of an earlier commit"
+        );
+    }
     let (stage, peers) = prepare(args)?;
     let machine = Machine::look();
     if (&machine.cpu, machine.cores) != (&baseline.cpu, baseline.cores) {
@@ -66,10 +73,14 @@ pub(super) fn check(args: &CompareArgs, path: &Path) -> Result<bool> {
     }
     ensure_clean(&runs)?;
     println!(
-        "{}: a ratio to the floor may be {:.0} % worse than in the baseline of {}",
+        "{}: a ratio to the floor may be {:.0} % worse than in the baseline of {}{}",
         if holds { "passed" } else { "FAILED" },
         MARGIN * 100.0,
-        baseline.commit
+        baseline.commit,
+        args.before.as_ref().map_or(String::new(), |before| format!(
+            ", or where it is, ours that much worse than {}",
+            before.display()
+        ))
     );
     Ok(holds)
 }
@@ -265,5 +276,9 @@ mod tests {
         // Within the margin of the baseline an earlier build decides nothing, however good it was.
         assert!(judgement(&[2.0, 2.0, 2.1], 1.0, Some(1.0)).holds());
         assert!(judgement(&[2.4, 3.3, 2.6], 1.0, Some(2.5)).is_open());
+        // The floor's side is open: an earlier build that is as dear settles it, one that is cheaper does not.
+        assert!(judgement(&[1.9, 2.5, 2.2], 1.0, None).is_open());
+        assert!(judgement(&[1.9, 2.5, 2.2], 1.0, Some(2.3)).holds());
+        assert!(judgement(&[1.9, 2.5, 2.2], 1.0, Some(1.0)).is_open());
     }
 }

@@ -20,6 +20,8 @@ use crate::{
 const RATE: f64 = 10_000.0;
 /// Connections that they share.
 const CONNECTIONS: u32 = 64;
+/// Why another build takes no part.
+const ALONE: &str = "a build is compared with itself, asked and not asked";
 /// The same server that nobody asks.
 pub(super) const UNASKED: &str = "bigroom unasked";
 /// How long it may take until all viewers are in the room's numbers.
@@ -93,7 +95,11 @@ impl Crowded {
             name: name.to_owned(),
             story,
             contenders,
-            absent: Vec::new(),
+            absent: ours
+                .iter()
+                .filter(|peer| peer.name() != OURS)
+                .map(|peer| (peer.name(), ALONE.to_owned()))
+                .collect(),
             viewers: viewers + CONNECTIONS,
         }
     }
