@@ -376,10 +376,14 @@ impl LiveRoom {
         has_taken
     }
 
-    /// Takes messages that were pulled because a notice was missed; they are of the snapshot's epoch.
-    pub(crate) fn catch_up_with(&self, list: List, messages: &[Arc<Message>], limits: TailLimits) -> Applied {
+    /// Takes messages that were pulled because a notice was missed. Those of another log are not taken: the room is behind.
+    pub(crate) fn catch_up_with(&self, list: List, page: &Page, limits: TailLimits) -> Applied {
         self.write(|writer| {
             let Some(old) = self.snapshot() else { return Applied::Nothing };
+            if page.epoch != old.epoch {
+                return Applied::Behind;
+            }
+            let messages = &page.messages;
             let accepted_at_us = messages.last().map_or(0, |newest| newest.sent_at_ms * 1_000);
             let applied = self.append(writer, &old, list, messages, accepted_at_us, limits);
             if applied != Applied::Behind && !self.take_ahead(writer, limits) {

@@ -90,10 +90,10 @@ impl Rooms {
         while let Some(last) = room.with_snapshot(|s| s.map(|s| s.lists[list].last())) {
             let read = self.log.read(&room.key, list, Range::After(last), most).await;
             let page = read.map_err(|e| refusal(&e))?;
-            match room.catch_up_with(list, &page.messages, self.tail_limits()) {
+            match room.catch_up_with(list, &page, self.tail_limits()) {
                 Applied::News => self.tell(Some(Arc::clone(room))),
                 Applied::Nothing => {} // Another pull was faster, and may not be done yet.
-                // Retention has taken what was missing: begin again from the end of the log.
+                // Retention has taken what was missing, or the log is another one: begin again from its end.
                 Applied::Behind => return self.read_room(room, "gap").await,
             }
             // With an empty page there is nothing to be had, whatever was noticed: a node that lags will tell when it has it.

@@ -45,7 +45,13 @@ fn fill(room: &LiveRoom, messages: Vec<Arc<Message>>) -> Filled {
 }
 
 fn pull(room: &LiveRoom, messages: &[Arc<Message>]) -> Applied {
-    room.catch_up_with(List::Normal, messages, LIMITS)
+    pull_of(room, EPOCH, messages)
+}
+
+fn pull_of(room: &LiveRoom, epoch: Epoch, messages: &[Arc<Message>]) -> Applied {
+    // What the list keeps is not looked at.
+    let page = Page { epoch, messages: messages.to_vec(), bounds: Bounds::EMPTY };
+    room.catch_up_with(List::Normal, &page, LIMITS)
 }
 
 fn last(room: &LiveRoom) -> u64 {
@@ -152,4 +158,14 @@ fn what_is_kept_of_one_log_goes_into_no_other() {
     // The notice was a stray one: the log is read as it is.
     assert_eq!(fill(&room, run(1..=11, 1)), Filled::Whole);
     assert_eq!((last(&room), bytes(&room)), (11, tail_bytes(&room)));
+}
+
+#[test]
+fn pull_of_another_log_is_not_taken() {
+    let room = room();
+    assert_eq!(fill(&room, run(1..=10, 1)), Filled::Whole);
+    assert_eq!(pull_of(&room, Epoch(EPOCH.0 + 1), &run(11..=20, 1)), Applied::Behind);
+    assert_eq!(last(&room), 10);
+    assert_eq!(pull(&room, &run(11..=20, 1)), Applied::News);
+    assert_eq!(last(&room), 20);
 }
