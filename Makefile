@@ -95,7 +95,7 @@ fuzz: ## fuzz every parser and decoder, each for FUZZ_SECONDS=600; fuzz/README.m
 .PHONY: bench-check
 # Not a part of the tests: it needs a quiet machine and some minutes. ARGS="--write-baseline docs/benchmarks/baseline.json"
 # writes the baseline anew, which belongs into the commit that moved the figures. BEFORE=COMMIT plays a build of that commit
-# beside, the baseline's best: what it has as well is the machine's doing.
+# beside, at best the baseline's: what that has as well is the machine's doing.
 bench-check: ## fail if a cost beside the floor got worse than in docs/benchmarks/baseline.json by more than 15 %
 	@$(built_for_bench) \
 	$(if $(BEFORE),before=$$(scripts/build-commit $(BEFORE));) \

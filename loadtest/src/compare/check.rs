@@ -78,7 +78,7 @@ pub(super) fn check(args: &CompareArgs, path: &Path) -> Result<bool> {
         MARGIN * 100.0,
         baseline.commit,
         args.before.as_ref().map_or(String::new(), |before| format!(
-            ", or where it is, ours that much worse than {}",
+            ", or be no more than that worse than {} in this run",
             before.display()
         ))
     );
